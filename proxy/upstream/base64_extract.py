@@ -15,16 +15,19 @@ import secrets
 from binascii import Error as NotBase64
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pybase64
 
 from adapters.contract import Answer, Image
-from proxy.upstream.temp_file import FileImage, ImageTempFile, TempFiles
+from proxy.upstream.temp_file import FileImage, ImageTempFile, SharedTempFile, TempFiles
 
 MIN_LENGTH = 64 * 1024
 """Strings shorter than this many characters stay in the skeleton."""
+MAX_TEXTS = 14
+"""Strings that are extracted from one reply, by default."""
 _DECODE_SIZE = 128 * 1024
 """Characters that are decoded at a time: a multiple of 4."""
 _DATA_URL = re.compile(rb"data:[^,\"\\]{0,200};base64,")
@@ -34,13 +37,21 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 class Base64Extractor:
     """Incremental extractor. `skeleton` is the JSON with images replaced by tokens.
 
-    `files` maps each token to the temporary file with its image.
+    `files` maps each token to its image in the temporary file, which all texts share. At most
+    `max_texts` are extracted; further ones stay in the skeleton.
     """
 
-    def __init__(self, temp_files: TempFiles) -> None:
+    def __init__(
+        self,
+        temp_files: TempFiles,
+        max_texts: int = MAX_TEXTS,
+        shared: SharedTempFile | None = None,
+    ) -> None:
         self.skeleton = bytearray()
         self.files: dict[str, ImageTempFile] = {}
         self._temp_files = temp_files
+        self._max_texts = max_texts
+        self._shared = shared or temp_files.new()
         self._in_string = False
         self._string_start = 0
         """Index in `skeleton` at which the open string begins, if one is open."""
@@ -59,6 +70,7 @@ class Base64Extractor:
             length = len(self.skeleton) - self._string_start
             if (
                 self._in_string
+                and len(self.files) < self._max_texts
                 and length >= MIN_LENGTH
                 and not (self._is_not_base64 or self._after_backslash)
             ):
@@ -83,7 +95,7 @@ class Base64Extractor:
         at = found.end() if found else self._string_start
         text = bytes(memoryview(self.skeleton)[at:])
         del self.skeleton[at:]
-        self._extraction = _Extraction(self._temp_files.new())
+        self._extraction = _Extraction(ImageTempFile(Path(), self._shared))
         if rest := await self._extract(self._extraction, text):
             self._scan(rest)
 
@@ -112,6 +124,7 @@ class Base64Extractor:
         """Put an extracted string back; return the part that was not scanned yet."""
         self._extraction, self._is_not_base64 = None, True
         self.skeleton += pybase64.b64encode(await asyncio.to_thread(extraction.file.read_all))
+        extraction.file.discard()
         return bytes(extraction.pending)
 
 

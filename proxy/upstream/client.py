@@ -38,7 +38,7 @@ from proxy.upstream.reply_excerpt import log_if_no_image
 from proxy.upstream.reply_limits import reply_too_large
 from proxy.upstream.retry import PaidRetry, Sleep
 from proxy.upstream.sse import stream_answers
-from proxy.upstream.temp_file import ImageTempFile, TempFiles
+from proxy.upstream.temp_file import ImageTempFile, SharedTempFile, TempFiles
 from proxy.upstream.timeout import Timeout, request_timeout_error, total_timeout_error
 from proxy.upstream.tokens import Tokens
 
@@ -50,6 +50,8 @@ PEEK_LIMIT = 64 * 1024
 
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _MAX_FIELD_NAME = max(map(len, _EVENT_FIELDS))
+_SPARE_TEXTS = 4
+"""Base64 texts that are taken out of a reply beyond the number of images: masks, previews."""
 _FIRST_EVENT_SECONDS = 0.025
 """How long the head of an event stream is held back for its first event."""
 
@@ -185,7 +187,7 @@ class Conversation:
 
     __slots__ = (
         *("_authorized", "_call", "_client", "_files", "_flow", "_may_relay"),
-        *("_response", "_retry", "_started_at", "_state", "_target"),
+        *("_response", "_retry", "_started_at", "_state", "_target", "_temp_file"),
     )
 
     def __init__(
@@ -205,6 +207,7 @@ class Conversation:
         self._flow: Flow | None = None
         self._response: ClientResponse | None = None
         self._files: dict[str, ImageTempFile] | None = None
+        self._temp_file: SharedTempFile | None = None
         self._retry: PaidRetry | None = None
         self._started_at = 0.0
 
@@ -284,11 +287,17 @@ class Conversation:
             headers = relay_headers(response.headers, secrets, with_body=True)
             return Outcome(response=response, head=head, headers=headers, secrets=secrets)
         # A verbatim reply must not change by a byte.
-        extractor = None if request.verbatim else Base64Extractor(self._client.temp_files)
+        extractor = None if request.verbatim else self._extractor(call)
         reply = await read_reply(response, limit, secrets, b"".join(head), extractor)
         if extractor and extractor.files:
             self._files = {**(self._files or {}), **extractor.files}
         return reply, relay_headers(response.headers, secrets, with_body=False)
+
+    def _extractor(self, call: ImageCall) -> Base64Extractor:
+        """Return an extractor for one reply. All replies share one temporary file."""
+        temp_files = self._client.temp_files
+        self._temp_file = self._temp_file or temp_files.new()
+        return Base64Extractor(temp_files, call.n + _SPARE_TEXTS, self._temp_file)
 
     async def _restore_images(self, answer: Answer) -> Answer:
         """Return an answer with the images that were extracted from its replies."""

@@ -25,25 +25,57 @@ _CHUNK = 96 * 1024
 """Bytes that are read at a time: a multiple of 3, so that chunks in base64 can be joined."""
 
 
-class ImageTempFile:
-    """The bytes of one image, written once and read any number of times. `head` has the first."""
+class SharedTempFile:
+    """One file for all images of a conversation, written one after the other; `size` is its end."""
 
-    __slots__ = ("_file", "_folder", "head", "length")
+    __slots__ = ("_file", "_folder", "size")
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
-        self.head = b""
-        self.length = 0
+        self.size = 0
 
     def __del__(self) -> None:
         if self._file:
             self._file.close()
 
+    def write(self, data: bytes, at: int) -> None:
+        """Write bytes at an offset (blocking); raise `OSError`."""
+        if not self._file:
+            ensure_private_dir(self._folder)
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - see __del__
+        left = memoryview(data)
+        while left:
+            size = os.pwrite(self._file.fileno(), left, at)
+            left, at = left[size:], at + size
+
+    def read(self, at: int, size: int) -> bytes:
+        """Return bytes at an offset (blocking), fewer if they cannot be read."""
+        try:
+            return os.pread(self._file.fileno(), size, at) if self._file else b""
+        except OSError:
+            return b""
+
+
+class ImageTempFile:
+    """The bytes of one image, written once and read any number of times. `head` has the first.
+
+    It is a part of a `shared` file, by default of a file of its own.
+    """
+
+    __slots__ = ("_shared", "_start", "head", "length")
+
+    def __init__(self, folder: Path, shared: SharedTempFile | None = None) -> None:
+        self._shared = shared or SharedTempFile(folder)
+        self._start = self._shared.size
+        self.head = b""
+        self.length = 0
+
     async def append(self, data: bytes) -> None:
         """Append bytes; on `OSError` the content stays as it was."""
         await asyncio.to_thread(self._write, data)
         self.length += len(data)
+        self._shared.size = self._start + self.length
         if len(self.head) < HEADER_BYTES:
             self.head += data[: HEADER_BYTES - len(self.head)]
 
@@ -56,20 +88,16 @@ class ImageTempFile:
         """Return the whole content (blocking); raise `UpstreamFailed` if it cannot be read."""
         return self._read(0, self.length)
 
+    def discard(self) -> None:
+        """Free the part of the shared file: the next image is written over it."""
+        self._shared.size = self._start
+        self.length = 0
+
     def _write(self, data: bytes) -> None:
-        if not self._file:
-            ensure_private_dir(self._folder)
-            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - see __del__
-        left, at = memoryview(data), self.length
-        while left:
-            size = os.pwrite(self._file.fileno(), left, at)
-            left, at = left[size:], at + size
+        self._shared.write(data, self._start + self.length)
 
     def _read(self, at: int, size: int) -> bytes:
-        try:
-            data = os.pread(self._file.fileno(), size, at) if self._file else b""
-        except OSError:
-            data = b""
+        data = self._shared.read(self._start + at, size)
         if len(data) != size:
             raise UpstreamFailed(
                 "The image was generated, but the gateway could not read it back from its disk.",
@@ -97,9 +125,9 @@ class TempFiles:
         self._folder = folder
         self._has_warned = False
 
-    def new(self) -> ImageTempFile:
-        """Return an empty file."""
-        return ImageTempFile(self._folder)
+    def new(self) -> SharedTempFile:
+        """Return an empty file for the images of one conversation."""
+        return SharedTempFile(self._folder)
 
     def report_failure(self, error: OSError) -> None:
         """Log that writing failed, unless it was logged already."""

@@ -242,7 +242,7 @@ MUTATIONS = (
         "(left := attempt.retry_state.budget.remaining) < 0",
     ),
     Mutation(
-        "at most as many images are fetched as were requested",
+        "at most `limits.images` images of a request are fetched",
         "proxy/pipeline/response.py",
         "limit_downloads",
         "attempt.downloads > most",
@@ -660,6 +660,13 @@ MUTATIONS = (
         "_read_chunks",
         "limit < 0",
         "False",
+    ),
+    Mutation(
+        "the texts of a reply share one temporary file, and few are taken out",
+        "proxy/upstream/base64_extract.py",
+        "Base64Extractor.feed",
+        "len(self.files) < self._max_texts",
+        "True",
     ),
     Mutation(
         "relayed replies have a size limit, too",

@@ -6,12 +6,15 @@ import base64
 import errno
 import os
 import random
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +22,16 @@ from adapters.contract import Answer, Image
 from proxy.upstream import base64_extract
 from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor, restore_images
 from proxy.upstream.temp_file import FileImage, TempFiles
-from tests.support.gateway import PNG, Gateway, Provider, Reply, always, gateway, provider
+from tests.support.gateway import (
+    PNG,
+    Gateway,
+    Provider,
+    Reply,
+    always,
+    gateway,
+    json_reply,
+    provider,
+)
 
 LARGE = PNG + random.Random(7).randbytes(700_000)  # noqa: S311 - no secret
 TEXT = base64.b64encode(LARGE).decode()
@@ -198,3 +210,63 @@ async def test_the_cache_stores_an_image_from_a_temporary_file() -> None:
         assert [it.headers["x-portkey-cache-status"] for it in got][1:] == ["HIT", "HIT"]
         assert [it.json["data"] for it in got] == [[{"b64_json": TEXT}]] * 3
         assert len(fake.requests) == 1
+
+
+def count_files(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that grows with each temporary file that is opened."""
+    opened: list[object] = []
+    make = tempfile.TemporaryFile
+
+    def counted(**options: Any) -> object:
+        opened.append(options)
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", counted)
+    return opened
+
+
+async def test_all_texts_of_a_reply_share_one_file_and_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = count_files(monkeypatch)
+    texts = [base64.b64encode(LARGE[: 60_000 + it]).decode() for it in range(60)]
+    body = orjson.dumps({"a": texts, "b": "word " * 50_000, "c": TEXT[:200_000] + "!"})
+    extractor = Base64Extractor(TempFiles(tmp_path), max_texts=5)
+    for at in range(0, len(body), 50_000):
+        await extractor.feed(body[at : at + 50_000])
+    assert (len(opened), len(extractor.files)) == (1, 5)
+    assert restore_body(extractor) == body
+
+
+async def test_a_text_that_is_put_back_frees_its_part_of_the_file(tmp_path: Path) -> None:
+    files = TempFiles(tmp_path)
+    shared = files.new()
+    body = orjson.dumps([TEXT[:400_000] + "!", TEXT])
+    extractor = Base64Extractor(files, shared=shared)
+    for at in range(0, len(body), 50_000):
+        await extractor.feed(body[at : at + 50_000])
+    assert shared.size == len(LARGE)
+    assert restore_body(extractor) == body
+
+
+async def test_all_replies_of_a_conversation_share_one_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = count_files(monkeypatch)
+    polls = 0
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        nonlocal polls
+        polls += 1
+        status = "succeeded" if polls > 5 else "processing"
+        image = f"data:image/png;base64,{TEXT}"
+        urls = {"get": f"http://{request.host}/poll"}
+        return json_reply({"id": "7", "status": status, "output": [image] * 20, "urls": urls})
+
+    async with provider(reply) as fake:
+        key = f"{{provider: replicate, api_key: test-key-0123456789, custom_host: {fake.url}}}"
+        async with gateway(f"virtual_keys: {{up: {key}}}\n") as ours:
+            params = {"model": "a/b", "response_format": "b64_json"}
+            got = await ours.draw(params=params, virtual_key="up")
+            assert (got.status, got.json["data"][0]["b64_json"]) == (200, TEXT)
+    assert (polls, len(opened)) == (6, 1)
