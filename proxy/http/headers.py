@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -17,6 +17,48 @@ from proxy.settings.routing_config import MAX_KEEPALIVE_SECONDS
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in UnsupportedPolicy)
 _MAX_ID_LENGTH = 512
+_ESSENTIAL = frozenset({"content-type", "content-length", "content-encoding"})
+_MAX_ESSENTIAL_BYTES = 512
+_HEADER_OVERHEAD = 64
+"""Bytes that a header takes beside its text."""
+
+
+def drop_longest(headers: Iterable[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
+    """Return headers of at most `limit` bytes, in order; the longest ones are dropped first.
+
+    Those that describe the body are dropped last.
+
+    >>> drop_longest([("a", "1"), ("b", "x" * 99), ("c", "2")], 200)
+    [('a', '1'), ('c', '2')]
+    """
+    kept = list(headers)
+    sizes = [header_size(name, value) for name, value in kept]
+    if (excess := sum(sizes) - limit) <= 0:
+        return kept
+    dropped = set[int]()
+
+    def rank(index: int) -> tuple[bool, int, int]:
+        essential = kept[index][0].lower() in _ESSENTIAL and sizes[index] <= _MAX_ESSENTIAL_BYTES
+        return essential, -sizes[index], -index
+
+    for index in sorted(range(len(kept)), key=rank):
+        if excess <= 0:
+            break
+        dropped.add(index)
+        excess -= sizes[index]
+    return [it for index, it in enumerate(kept) if index not in dropped]
+
+
+def header_size(name: str, value: str) -> int:
+    """Return the bytes of a header, with what it takes to hold it.
+
+    >>> header_size("vary", "accept")
+    74
+    """
+    length = len(name) + len(value)
+    if not value.isascii():
+        length += 3 * len(value)
+    return length + _HEADER_OVERHEAD
 
 
 def bearer(headers: Mapping[str, str]) -> str:

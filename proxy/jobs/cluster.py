@@ -20,10 +20,11 @@ from multidict import CIMultiDict
 
 from adapters.errors import ImageError
 from proxy.errors import BlobStoreFailed
-from proxy.jobs.cluster_record import JobRecord, job_lost_error, make_record
+from proxy.jobs.cluster_record import JobRecord, job_lost_error, make_record, record_size
 from proxy.jobs.directory import JobDirectory, JobResults, Lookup
 from proxy.jobs.job import Job, JobKey
 from proxy.jobs.recording import Recording, RecordingTruncated
+from proxy.jobs.shares import DirectoryShares
 from proxy.jobs.store import JobStore
 from proxy.state.ops import StoreClosed, StoreUnavailable
 
@@ -58,6 +59,7 @@ class JobCluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._mirrored: set[str] = set()
         self._stores_all = False
+        self._shares = DirectoryShares()
         self._unregistered: set[str] = set()
         """Jobs to register again: the state store was unavailable, or has lost its data."""
         self._state_unavailable = False
@@ -268,23 +270,48 @@ class JobCluster:
             await self._directory.register_again(unregistered)
             self._unregistered.difference_update(job.id for job in unregistered)
         now = time.time()
-        await self._directory.publish(
-            (
-                it.id,
-                self._record(it),
-                max(it.expires_at - now, 1.0) if it.recording.ended else self._record_ttl,
-            )
-            for it in present
+        await self._publish_records(
+            present,
+            [
+                max(it.expires_at - now, 1.0) if it.recording.ended else self._record_ttl
+                for it in present
+            ],
         )
         removed = [it for it in changed if not self._jobs.has(it.id)]
-        if unstored := [it.id for it in removed if it.id not in self._stored_until]:
-            # Processes that mirror a cancelled job get its failure.
-            failed = [(it.id, self._record(it), self._record_ttl) for it in removed if it.failed]
-            await self._directory.delete(unstored)
-            await self._directory.publish(failed)
+        if unstored := [it for it in removed if it.id not in self._stored_until]:
+            # Processes that mirror a cancelled job get its failure; a retry only one to report.
+            failed = [it for it in unstored if it.failed]
+            named = {it.id for it in failed if it.has_unreported_charge}
+            await self._forget([(it.id, it.key) for it in unstored if it.id not in named])
+            await self._publish_records(failed, [self._record_ttl] * len(failed))
         for job in removed:
             for job_ids in (self._requested, self._abandoned, self._unregistered):
                 job_ids.discard(job.id)
+
+    async def _publish_records(self, jobs: list[Job], ttls: list[float]) -> None:
+        """Publish jobs with the lifetimes of their records, each caller's within its share."""
+        records = [self._record(it) for it in jobs]
+        ids = [it.id for it in jobs]
+        await self._directory.publish(zip(ids, records, ttls, strict=True))
+        evicted: list[tuple[str, JobKey]] = []
+        for job, record, ttl in zip(jobs, records, ttls, strict=True):
+            if job.recording.ended:
+                is_waiting = not (job.failed or job.deliveries or job.has_connected_client)
+                evicted += self._shares.add(
+                    job.id, job.key, record_size(record), ttl, is_waiting=is_waiting
+                )
+        await self._forget(evicted)
+        for job_id, _ in evicted:
+            if (found := self._jobs.get(job_id)) and not found.listeners:
+                self._jobs.evict(found)
+            if job_id in self._stored_until:
+                self._stored_until[job_id] = 0.0  # Deleted with those that expire.
+
+    async def _forget(self, jobs: list[tuple[str, JobKey]]) -> None:
+        """Delete jobs from the directory."""
+        for job_id, key in jobs:
+            self._shares.remove(job_id, key.caller)
+        await self._directory.forget(jobs)
 
     def _start_uploads(self, jobs: list[Job]) -> None:
         for job in jobs:

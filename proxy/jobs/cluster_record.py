@@ -1,4 +1,8 @@
-"""The record of a job that processes of a cluster share: its state, never its response."""
+"""The record of a job that processes of a cluster share: its state, never its response.
+
+A record has at most `MAX_BYTES`, whatever the provider answered: the longest response headers are
+left out, and so is a long body of an error.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,18 @@ from typing import Literal, Self
 
 import msgspec
 
-from adapters.errors import ImageError, ProviderError
+from adapters.errors import MESSAGE_LIMIT, ImageError, ProviderError
 from proxy.errors import GatewayError, set_headers
+from proxy.http.headers import drop_longest
 from proxy.jobs.job import Job
 from proxy.jobs.persistence import validate_headers
 
+MAX_BYTES = 8192
+"""Largest record of a job, in bytes."""
+_MAX_HEADER_BYTES = 4096
+_MAX_BODY_BYTES = 2048
+_MAX_FIELD_LENGTH = 128
+"""Longest code, type or parameter of an error in a record, in characters."""
 _RETRY_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 
 
@@ -32,14 +43,16 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     @classmethod
     def from_error(cls, error: ImageError, *, unreported_charge: bool) -> Self:
         """Return the failure for an error, with those of its headers that control retries."""
+        body = error.body if isinstance(error, ProviderError) else None
+        retry = [it for it in error.headers.items() if it[0].lower() in _RETRY_HEADERS]
         return cls(
-            error.message,
+            error.message[:MESSAGE_LIMIT],
             error.status,
-            error.type,
-            error.code,
-            error.param,
-            {name: it for name, it in error.headers.items() if name.lower() in _RETRY_HEADERS},
-            error.body if isinstance(error, ProviderError) else None,
+            error.type[:_MAX_FIELD_LENGTH],
+            error.code and error.code[:_MAX_FIELD_LENGTH],
+            error.param and error.param[:_MAX_FIELD_LENGTH],
+            dict(drop_longest(retry, _MAX_FIELD_LENGTH * len(_RETRY_HEADERS))),
+            body if body is None or len(body) <= _MAX_BODY_BYTES else None,
             unreported_charge,
         )
 
@@ -108,10 +121,10 @@ def make_record(
     key, recording = job.key, job.recording
     identity = (key.caller, key.digest, owner, job.created_at)
     if failure is None and job.failed:
-        recorded = recording.failure
+        found = recording.failure
         failure = (
-            recorded
-            if isinstance(recorded, ImageError)
+            found
+            if isinstance(found, ImageError)
             else GatewayError("Internal error in the gateway that ran this job.")
         )
     if failure is not None:
@@ -131,7 +144,8 @@ def make_record(
     )
     if not (stored or (recording.is_replayable and recording.size)):
         return unavailable
-    headers = [(str(name), str(value)) for name, value in recording.head.headers.items()]
+    given = [(str(name), str(value)) for name, value in recording.head.headers.items()]
+    headers = drop_longest(given, _MAX_HEADER_BYTES)
     done = JobRecord(
         *identity, state="done", abandoned=abandoned, stored=stored, status=recording.head.status
     )
@@ -139,6 +153,11 @@ def make_record(
         return msgspec.structs.replace(done, headers=headers, size=recording.size)
     except ValueError:
         return unavailable
+
+
+def record_size(record: JobRecord) -> int:
+    """Return the bytes of a record in the state store."""
+    return len(encode(record))
 
 
 def encode(record: JobRecord) -> bytes:

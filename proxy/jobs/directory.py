@@ -42,9 +42,11 @@ from proxy.state.ops import (
     Op,
     PopAll,
     ReleaseSlot,
+    RemoveItem,
     Set,
     SetIfAbsent,
     StateStore,
+    StoreBusy,
     StoreUnavailable,
 )
 
@@ -54,6 +56,10 @@ _LEASE_SECONDS = 150.0
 _UNLIMITED = 1 << 30
 _MAX_SAME = 64
 _MAX_ACTIONS = 10_000
+_MAX_PUBLISH_BYTES = 256 * 1024
+"""Bytes of records in one call: what other processes ask for waits no longer than for these."""
+_LOOKUP_BATCH = 8
+"""Records read in one call, for the same reason."""
 _DIGEST_BYTES = 32
 _RESULT_TYPE = "application/octet-stream"
 
@@ -91,8 +97,9 @@ class JobDirectory:
     async def claim(self, job: Job, record: JobRecord) -> str | None:
         """Register a job, or return the id of another process's job that it must mirror.
 
-        Returns "" if the job is registered, None if it runs unregistered because the state store
-        is unavailable. Raises `Overloaded` or `BadRequest`.
+        Waits for its turn at a state store that is busy. Returns "" if the job is registered, None
+        if it runs unregistered because the state store is unavailable. Raises `Overloaded` or
+        `BadRequest`.
         """
         key = job.key
         try:
@@ -105,6 +112,12 @@ class JobDirectory:
                 share_key = _hashed_key("share", key.caller, key.digest)
                 return await self._claim_name(job, record, share_key)
             await self._register(job, self._registration(job, record))
+        except StoreBusy:
+            # To order without the claim would be to order what another process may have ordered.
+            raise Overloaded(
+                "The shared state of this gateway is busy, so it cannot be known whether this "
+                "image is in progress already. Retry later."
+            ) from None
         except StoreUnavailable:
             if self._limits.fails_closed:
                 raise Overloaded(
@@ -128,8 +141,14 @@ class JobDirectory:
     async def publish(self, records: Iterable[tuple[str, JobRecord, float]]) -> None:
         """Write records of jobs, each with its id and its TTL in seconds."""
         ops: list[Op] = []
+        size = 0
         for job_id, record, ttl in records:
-            ops.append(Set(_record_key(job_id), encode(record), ttl))
+            encoded = encode(record)
+            if ops and size + len(encoded) > _MAX_PUBLISH_BYTES:
+                await self._state.execute(*ops)
+                ops, size = [], 0
+            size += len(encoded)
+            ops.append(Set(_record_key(job_id), encoded, ttl))
             running, slot = _running_key(record.caller), job_id.encode()
             if record.state != "running":
                 ops.append(ReleaseSlot(running, slot))
@@ -154,6 +173,22 @@ class JobDirectory:
     async def delete(self, job_ids: Iterable[str]) -> None:
         """Delete the records of jobs."""
         await self._state.execute(*[Delete(_record_key(job_id)) for job_id in job_ids])
+
+    async def forget(self, jobs: Iterable[tuple[str, JobKey]]) -> None:
+        """Delete all that the directory has of jobs: records, and the names that lead to them."""
+        ops: list[Op] = []
+        for job_id, key in jobs:
+            mine = job_id.encode()
+            ops.append(Delete(_record_key(job_id)))
+            ops.append(RemoveItem(_hashed_key("same", key.caller, key.digest), mine))
+            if key.idempotency_key:
+                own_key = _hashed_key("key", key.caller, key.idempotency_key)
+                ops.append(CompareAndSet(own_key, key.digest + mine, None, 0))
+            elif key.coalesce:
+                share_key = _hashed_key("share", key.caller, key.digest)
+                ops.append(CompareAndSet(share_key, key.digest + mine, None, 0))
+        if ops:
+            await self._state.execute(*ops)
 
     async def request_action(self, owner: str, job_id: str, action: str = "store") -> None:
         """Request that a process `store`s a job's result, counts it as `taken`, or `cancel`s it."""
@@ -202,8 +237,11 @@ class JobDirectory:
         return replies
 
     async def _unregister(self, job: Job) -> None:
+        mine = job.id.encode()
         await self._state.execute(
-            Delete(_record_key(job.id)), ReleaseSlot(_running_key(job.key.caller), job.id.encode())
+            Delete(_record_key(job.id)),
+            ReleaseSlot(_running_key(job.key.caller), mine),
+            RemoveItem(_hashed_key("same", job.key.caller, job.key.digest), mine),
         )
 
     async def _claim_name(self, job: Job, record: JobRecord, name_key: str) -> str:
@@ -254,7 +292,10 @@ class JobDirectory:
         others = [job_id for job_id in job_ids if not self._jobs.has(job_id)]
         if not others:
             return []
-        data = await self._state.execute(*[Get(_record_key(job_id)) for job_id in others])
+        data: list[bytes | None] = []
+        for start in range(0, len(others), _LOOKUP_BATCH):
+            batch = others[start : start + _LOOKUP_BATCH]
+            data += await self._state.execute(*[Get(_record_key(job_id)) for job_id in batch])
         records = zip(others, map(decode, data), strict=True)
         found = [(job_id, record) for job_id, record in records if record]
         alive = await self._state.execute(*[Get(f"alive:{it.owner}") for _, it in found])

@@ -19,6 +19,7 @@ from proxy.state.ops import (
     Op,
     PopAll,
     ReleaseSlot,
+    RemoveItem,
     Set,
     SetIfAbsent,
 )
@@ -112,6 +113,14 @@ class MemoryStore:
         items = [*(self._value(op.key) or ()), op.item]
         self._store(op.key, items[-op.max_items :], op.seconds)
 
+    def _remove_item(self, op: RemoveItem) -> None:
+        entry = self._entries.get(op.key)
+        items = [item for item in self._list(List(op.key)) if item != op.item]
+        if entry and items:
+            self._entries[op.key] = _Entry(items, entry.expires)
+        else:
+            self._entries.pop(op.key, None)
+
     def _list(self, op: List) -> list[bytes]:
         return list(self._value(op.key) or ())
 
@@ -153,6 +162,7 @@ _HANDLERS: dict[type, Callable[[MemoryStore, Any], Any]] = {
     CompareAndSet: MemoryStore._compare_and_set,  # noqa: SLF001 - the same
     Delete: MemoryStore._delete,  # noqa: SLF001 - the same
     Append: MemoryStore._append,  # noqa: SLF001 - the same
+    RemoveItem: MemoryStore._remove_item,  # noqa: SLF001 - the same
     List: MemoryStore._list,  # noqa: SLF001 - the same
     PopAll: MemoryStore._pop_all,  # noqa: SLF001 - the same
     AcquireSlot: MemoryStore._acquire_slot,  # noqa: SLF001 - the same

@@ -11,6 +11,7 @@ seconds.
                                               stands for no value
     Delete(key)                               None
     Append(key, item, seconds, max_items)     None; the oldest items beyond `max_items` are dropped
+    RemoveItem(key, item)                     None; the item is no longer in the list
     List(key)                                 the items, oldest first
     PopAll(key)                               the same; the list is empty afterwards
     AcquireSlot(key, holder, seconds, max_slots)  whether the holder has one of the slots now
@@ -25,9 +26,16 @@ from typing import Any, Protocol
 
 import msgspec
 
+TURN_SECONDS = 30.0
+"""How long operations wait for their turn at a store that is available."""
+
 
 class StoreUnavailable(Exception):
     """The store is unavailable. Callers do without it; the store has already logged it."""
+
+
+class StoreBusy(StoreUnavailable):
+    """The store exists, but the operations had no turn in time. They may still be executed."""
 
 
 class StoreClosed(StoreUnavailable):
@@ -78,6 +86,12 @@ class Append(_Operation, frozen=True, tag="append"):
     max_items: int
 
 
+class RemoveItem(_Operation, frozen=True, tag="remove_item"):
+    """Remove an item from a list."""
+
+    item: bytes
+
+
 class List(_Operation, frozen=True, tag="list"):
     """Return the items of a list."""
 
@@ -111,6 +125,7 @@ Op = (
     | CompareAndSet
     | Delete
     | Append
+    | RemoveItem
     | List
     | PopAll
     | AcquireSlot
@@ -125,5 +140,6 @@ class StateStore(Protocol):
     async def execute(self, *ops: Op) -> Sequence[Any]:
         """Execute operations in order and return their results; raises `StoreUnavailable`.
 
-        Implementations limit the time to a few seconds.
+        Implementations limit the time to `TURN_SECONDS` while other operations of this process
+        are before these, and to a few seconds otherwise.
         """

@@ -24,11 +24,13 @@ from proxy.state.ops import (
     Op,
     PopAll,
     ReleaseSlot,
+    RemoveItem,
     Set,
     SetIfAbsent,
+    StoreBusy,
     StoreUnavailable,
 )
-from proxy.state.redis_client import RedisClient, RedisUnavailable
+from proxy.state.redis_client import RedisBusy, RedisClient, RedisUnavailable
 from proxy.state.redis_topology import Command
 
 _ABSENT, _PRESENT = b"-", b"="
@@ -93,6 +95,8 @@ class RedisStore:
         commands = [_COMMANDS[type(op)](key, op) for key, op in zip(keys, ops, strict=True)]
         try:
             replies = await self._redis.send(keys, commands)
+        except RedisBusy:
+            raise StoreBusy from None
         except RedisUnavailable:
             raise StoreUnavailable from None
         return [_RESULTS.get(type(op), _unchanged)(it) for op, it in zip(ops, replies, strict=True)]
@@ -140,6 +144,7 @@ _COMMANDS: dict[type, Callable[[str, Any], Command]] = {
     CompareAndSet: _compare_and_set,
     Delete: lambda key, _: ("DEL", key),
     Append: _append,
+    RemoveItem: lambda key, op: ("LREM", key, 0, op.item),
     List: lambda key, _: ("LRANGE", key, 0, -1),
     PopAll: lambda key, _: _script(_POP_ALL, key),
     AcquireSlot: _acquire_slot,
@@ -161,6 +166,7 @@ _RESULTS: dict[type, Callable[[Any], Any]] = {
     CompareAndSet: bool,
     Delete: _none,
     Append: _none,
+    RemoveItem: _none,
     AcquireSlot: bool,
     ReleaseSlot: _none,
 }

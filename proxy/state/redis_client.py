@@ -13,12 +13,13 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from proxy.settings.redis_url import parse_redis_url
 from proxy.settings.schema import Redis as Settings
+from proxy.state.ops import TURN_SECONDS
 from proxy.state.redis_topology import Command, topology_for
 
 _LOG = logging.getLogger("easel")
@@ -37,6 +38,10 @@ T = TypeVar("T")
 
 class RedisUnavailable(Exception):
     """Redis is unreachable, too slow, or refuses the command. It has been logged."""
+
+
+class RedisBusy(RedisUnavailable):
+    """Too many calls of this process are before this one. Redis itself may be available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,34 +116,55 @@ class RedisClient:
     async def send(self, keys: Sequence[str], commands: Sequence[Command]) -> list[Any]:
         """Execute commands in order, each on its key, and return the replies.
 
+        They wait for their turn; `RedisBusy` is raised after `TURN_SECONDS`.
         The timeout is for all of them. If `RedisUnavailable` is raised, some may have been
         executed, but none twice.
         """
-        deadline = self._deadline()
-        if self._topology.is_single_node:
-            return await self.call(self._sender(commands), deadline=deadline)
-        if any(self._is_backing_off(self._topology.node_for(key)) for key in keys):
-            raise RedisUnavailable
-        replies = []
-        for key, command in zip(keys, commands, strict=True):
-            replies += await self.call(self._sender([command]), key, deadline)
-        return replies
+        nodes = {self._topology.node_for(key) for key in keys}
+        async with self._turn(nodes, TURN_SECONDS):
+            deadline = self._deadline()
+            if self._topology.is_single_node:
+                return await self._call(self._sender(commands), "", deadline)
+            replies = []
+            for key, command in zip(keys, commands, strict=True):
+                replies += await self._call(self._sender([command]), key, deadline)
+            return replies
 
     def _sender(self, commands: Sequence[Command]) -> Callable[[Any], Awaitable[list[Any]]]:
         return lambda _: self._topology.send(commands)
 
-    async def call(
-        self, function: Callable[[Any], Awaitable[T]], key: str = "", deadline: float | None = None
-    ) -> T:
+    async def call(self, function: Callable[[Any], Awaitable[T]], key: str = "") -> T:
         """Call a function of the library's client, within the timeout; raises `RedisUnavailable`.
 
         In a cluster, `key` determines the node. A call is repeated once if the connection is lost,
         so Redis may execute it twice.
         """
+        async with self._turn({self._topology.node_for(key)}, self._timeout):
+            return await self._call(function, key, self._deadline())
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, nodes: Collection[str], seconds: float) -> AsyncIterator[None]:
+        """Hold one of the slots for concurrent calls; raise `RedisBusy` if none is free in time.
+
+        To wait for other calls of this process does not count against Redis.
+        """
+        if self._retry_at and any(map(self._is_backing_off, nodes)):
+            raise RedisUnavailable
+        try:
+            async with asyncio.timeout(seconds if self._slots.locked() else None):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise RedisBusy from None
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _call(self, function: Callable[[Any], Awaitable[T]], key: str, deadline: float) -> T:
         if self._retry_at:
             self._begin_probe(self._topology.node_for(key))
         with self._map_errors(key):
-            async with asyncio.timeout_at(deadline or self._deadline()), self._slots:
+            async with asyncio.timeout_at(deadline):
                 try:
                     answer = await function(self._client)
                 except self._topology.failover_errors:
@@ -155,7 +181,7 @@ class RedisClient:
         return self._clock() < self._retry_at.get(node, 0.0)
 
     def _begin_probe(self, node: str) -> None:
-        """Mark a node as being probed by one call: others fail until that has finished."""
+        """Admit one call to probe an unavailable node; others fail until it has finished."""
         if self._is_backing_off(node):
             raise RedisUnavailable
         if node in self._retry_at:

@@ -25,7 +25,9 @@ _MB = 1024 * 1024
 MAX_FRAME_BYTES = 256 * _MB
 """Maximum size of a frame: the text of large settings."""
 _MAX_UNSENT_BYTES = 64 * _MB
-"""Maximum size of unsent data; calls beyond it fail."""
+"""Size of unsent data from which on calls wait until the other process has read."""
+_MAX_UNSENT_REPLY_BYTES = MAX_FRAME_BYTES + _MAX_UNSENT_BYTES
+"""Size of unsent data beyond which a reply ends the connection: a large call is no reason."""
 DEFAULT_TIMEOUT_SECONDS = 10.0
 """Default time limit of a call."""
 BROADCAST = "all"
@@ -40,6 +42,10 @@ SyncHandler = Callable[[bytes], bytes]
 
 class RpcError(Exception):
     """A call failed: the other process raised an error, is gone, or took too long."""
+
+
+class RpcTimeout(RpcError):
+    """The other process took too long. It may still execute the call."""
 
 
 class RpcConnection(asyncio.Protocol):
@@ -58,6 +64,8 @@ class RpcConnection(asyncio.Protocol):
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        """Calls that wait until unsent data is read."""
 
     @classmethod
     async def from_socket(
@@ -71,12 +79,18 @@ class RpcConnection(asyncio.Protocol):
     async def call(
         self, name: str, payload: bytes = b"", timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     ) -> bytes:
-        """Call a handler of the other side and return its reply; raises `RpcError`."""
+        """Call a handler of the other side and return its reply; raises `RpcError`.
+
+        Waits while too much is unsent, within the same time limit.
+        """
         number, loop = next(self._numbers), asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        if self._is_full:
+            await self._wait_until_read(deadline)
         self._send(_CALL, number, name, payload)
         answer: asyncio.Future[bytes] = loop.create_future()
         self._pending[number] = answer
-        timer = loop.call_later(timeout_seconds, _expire, answer, name, timeout_seconds)
+        timer = loop.call_at(deadline, _expire, answer, name, timeout_seconds)
         try:
             return await answer
         finally:
@@ -95,6 +109,11 @@ class RpcConnection(asyncio.Protocol):
         """Keep the transport."""
         # A cast, because uvloop's transports are no subclass of `asyncio.Transport`.
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(_MAX_UNSENT_BYTES)
+
+    def resume_writing(self) -> None:
+        """Wake waiting calls: the other process has read."""
+        self._wake_waiting()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Fail all pending calls."""
@@ -103,6 +122,7 @@ class RpcConnection(asyncio.Protocol):
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(RpcError("the other process is gone"))
+        self._wake_waiting()
 
     def data_received(self, data: bytes) -> None:
         """Handle all complete frames."""
@@ -152,11 +172,42 @@ class RpcConnection(asyncio.Protocol):
             kind, payload = _failure(name, error)
         self._reply(kind, number, name, payload)
 
+    @property
+    def _unsent_bytes(self) -> int:
+        buffered = self._transport.get_write_buffer_size() if self._transport else 0
+        return buffered + len(self._unsent)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._unsent_bytes > _MAX_UNSENT_BYTES
+
+    async def _wait_until_read(self, deadline: float) -> None:
+        """Wait until the other process has read enough; raise `RpcTimeout` at the deadline."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._is_full:
+                    read = asyncio.get_running_loop().create_future()
+                    self._waiting.append(read)
+                    try:
+                        await read
+                    finally:
+                        self._waiting.remove(read)
+        except TimeoutError:
+            raise RpcTimeout("the other process does not read") from None
+
+    def _wake_waiting(self) -> None:
+        for read in self._waiting:
+            if not read.done():
+                read.set_result(None)
+
     def _reply(self, kind: int, number: int, name: str, payload: bytes) -> None:
+        if self._unsent_bytes > _MAX_UNSENT_REPLY_BYTES:
+            self._abort()
+            return
         try:
             self._send(kind, number, name, payload)
         except RpcError:
-            self._abort()  # The other process is gone, or does not read.
+            self._abort()  # The other process is gone.
 
     def _send(self, kind: int, number: int, name: str, payload: bytes) -> None:
         frame = msgspec.msgpack.encode((kind, number, name, payload))
@@ -164,8 +215,6 @@ class RpcConnection(asyncio.Protocol):
             raise RpcError("the other process is gone")
         if len(frame) > MAX_FRAME_BYTES:
             raise RpcError(f"{name!r} exceeds {MAX_FRAME_BYTES // _MB} MB")
-        if self._transport.get_write_buffer_size() + len(self._unsent) > _MAX_UNSENT_BYTES:
-            raise RpcError("the other process does not read")
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent += len(frame).to_bytes(_HEADER_BYTES) + frame
@@ -175,6 +224,8 @@ class RpcConnection(asyncio.Protocol):
         unsent, self._unsent = self._unsent, bytearray()
         if unsent and self._transport:
             self._transport.write(unsent)
+        if self._waiting and not self._is_full:
+            self._wake_waiting()
 
     def _abort(self) -> None:
         if self._transport:
@@ -188,7 +239,9 @@ def _failure(name: str, error: Exception) -> tuple[int, bytes]:
 
 def _expire(answer: asyncio.Future[bytes], name: str, timeout_seconds: float) -> None:
     if not answer.done():
-        answer.set_exception(RpcError(f"no answer to {name!r} within {timeout_seconds:g} seconds"))
+        answer.set_exception(
+            RpcTimeout(f"no answer to {name!r} within {timeout_seconds:g} seconds")
+        )
 
 
 async def call_all(

@@ -15,17 +15,14 @@ import msgspec
 
 from proxy.settings.state_dir import ensure_private_dir
 from proxy.state.memory import MemoryStore
-from proxy.state.ops import Op, StoreClosed, StoreUnavailable
-from proxy.workers.rpc import RpcConnection, RpcError
+from proxy.state.ops import TURN_SECONDS, Op, StoreBusy, StoreClosed, StoreUnavailable
+from proxy.workers.rpc import RpcConnection, RpcError, RpcTimeout
 
 _LOG = logging.getLogger("easel")
 
 EXECUTE = "execute"
 """Call to the supervisor: execute operations on the store."""
 _FILE = "hub"
-_TIMEOUT_SECONDS = 2.0
-"""Time limit of a call to the supervisor."""
-
 _OPS = msgspec.msgpack.Decoder(list[Op])
 
 
@@ -84,18 +81,25 @@ class RpcStateStore:
         self._unavailable = False
 
     async def execute(self, *ops: Op) -> Sequence[Any]:
-        """Execute operations in order; raises `StoreUnavailable`."""
+        """Execute operations in order; raises `StoreUnavailable`.
+
+        A supervisor that is connected has its turn for them: to continue without it would be to
+        start a job that another worker runs already.
+        """
         try:
-            reply = await self._connection.call(
-                EXECUTE, msgspec.msgpack.encode(ops), _TIMEOUT_SECONDS
-            )
+            reply = await self._connection.call(EXECUTE, msgspec.msgpack.encode(ops), TURN_SECONDS)
         except RpcError as error:
             if not self._unavailable:
                 self._unavailable = True
-                _LOG.error("supervisor unavailable (%s); continuing without shared state", error)  # noqa: TRY400 - no traceback needed
-            raise (StoreClosed if self._connection.closed.is_set() else StoreUnavailable) from None
+                _LOG.error("supervisor unavailable: %s", error)  # noqa: TRY400 - no traceback needed
+            raise self._unavailable_error(error) from None
         if self._unavailable:
             self._unavailable = False
             _LOG.warning("supervisor available again")
         results: list[Any] = msgspec.msgpack.decode(reply)
         return results
+
+    def _unavailable_error(self, error: RpcError) -> StoreUnavailable:
+        if self._connection.closed.is_set():
+            return StoreClosed()
+        return StoreBusy() if isinstance(error, RpcTimeout) else StoreUnavailable()

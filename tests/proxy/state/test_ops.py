@@ -18,6 +18,7 @@ from proxy.state.ops import (
     Op,
     PopAll,
     ReleaseSlot,
+    RemoveItem,
     Set,
     SetIfAbsent,
 )
@@ -68,6 +69,16 @@ async def test_a_list_keeps_the_newest_items_and_is_popped_once(who: StoreUnderT
     await who.store.execute(*(Append("k", bytes([item]), 9, 2) for item in range(3)))
     said = await who.store.execute(List("k"), PopAll("k"), PopAll("k"))
     assert said == [[b"\x01", b"\x02"], [b"\x01", b"\x02"], []]
+
+
+async def test_a_removed_item_is_no_longer_in_the_list(who: StoreUnderTest) -> None:
+    await who.store.execute(*(Append("l", it, 60, 9) for it in (b"1", b"2", b"1", b"3")))
+    removed = await who.store.execute(RemoveItem("l", b"1"), List("l"), RemoveItem("none", b"1"))
+    assert list(removed) == [None, [b"2", b"3"], None]
+    assert await who.store.execute(*(RemoveItem("l", it) for it in (b"2", b"3")), List("l")) == [
+        *(None, None),
+        [],
+    ]
 
 
 async def test_a_released_slot_can_be_acquired(who: StoreUnderTest) -> None:
