@@ -21,6 +21,10 @@ from adapters.http import ProviderReply
 from adapters.tools.json_access import dig, dig_str, dig_typed
 
 MESSAGE_LIMIT = 600
+FIELD_LIMIT = 200
+"""Longest code or parameter name of an error, in characters."""
+BODY_LIMIT = 64 * 1024
+"""Largest error body of a provider that is relayed unchanged: the gateway may hold it for long."""
 
 
 class ImageError(Exception):
@@ -44,12 +48,12 @@ class ImageError(Exception):
         code: str | None = None,
         param: str | None = None,
     ) -> None:
-        super().__init__(message)
         self.message = message[:MESSAGE_LIMIT]
+        super().__init__(self.message)
         self.status = status or self.status
         self.type = type or self.type
-        self.code = code or self.code
-        self.param = param or self.param
+        self.code = code[:FIELD_LIMIT] if code else self.code
+        self.param = param[:FIELD_LIMIT] if param else self.param
 
     def to_dict(self) -> dict[str, Any]:
         """Return the OpenAI error object: `{"message", "type", "param", "code"}`."""
@@ -76,7 +80,8 @@ class ProviderError(ImageError):
     """The provider answered with an error.
 
     `provider_status` is the HTTP status the provider sent (a 200 can carry an error). `body` is the
-    provider's own body if it is an OpenAI error to relay unchanged, else None.
+    provider's own body if it is an OpenAI error to relay unchanged, at most `BODY_LIMIT` bytes,
+    else None.
     """
 
     status = 502
@@ -86,7 +91,7 @@ class ProviderError(ImageError):
     ) -> None:
         super().__init__(message, **fields)
         self.provider_status = provider_status
-        self.body = body
+        self.body = body if body is None or len(body) <= BODY_LIMIT else None
 
 
 class Refusal(ProviderError):

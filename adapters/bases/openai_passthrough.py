@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters.contract import Adapter, Answer, Image, ImageCall
-from adapters.errors import ProviderError, error_from_reply, no_image_error, refusal
+from adapters.errors import BODY_LIMIT, ProviderError, error_from_reply, no_image_error, refusal
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
 
@@ -87,7 +87,7 @@ class OpenAIPassthrough(Adapter):
             )
         if not reply.ok and dig_str(details, "message") and dig_str(details, "type"):
             error.status = reply.status
-            error.body = reply.body
+            error.body = reply.body if len(reply.body) <= BODY_LIMIT else None
         return error
 
 

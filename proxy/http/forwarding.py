@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 from proxy.errors import BadRequest
+from proxy.http.headers import drop_longest
 
 HOP_BY_HOP = frozenset(
     {
@@ -79,6 +80,8 @@ _BODY_HEADERS = frozenset(
 )
 _CACHED_NAME_LENGTH = 64
 """Longest header name, in characters, whose rule is cached."""
+_MAX_RELAYED_BYTES = 16 * 1024
+"""Bytes of a provider's headers that are relayed: a job holds them as long as its response."""
 _ALWAYS, _WITH_BODY, _NEVER = "always", "with body", ""
 
 _VIA_NAME = "easel"
@@ -196,10 +199,11 @@ def relay_headers(
     """Return the provider's response headers for the client.
 
     With `with_body` the body is relayed unchanged, and so are the headers that describe it. A
-    header that repeats one of the `secrets`, or is not printable, is dropped.
+    header that repeats one of the `secrets`, or is not printable, is dropped. Beyond
+    `_MAX_RELAYED_BYTES` the longest ones are.
     """
     named_by_connection = connection_headers(headers) if "connection" in headers else ()
-    return CIMultiDict(
+    relayed = [
         (name, value)
         for name, value in headers.items()
         if (rule := _relay_rule(name)) != _NEVER
@@ -207,7 +211,8 @@ def relay_headers(
         and value.replace("\t", " ").isprintable()
         and not any(secret in value for secret in secrets)
         and not (named_by_connection and name.lower() in named_by_connection)
-    )
+    ]
+    return CIMultiDict(drop_longest(relayed, _MAX_RELAYED_BYTES))
 
 
 def _relay_rule(name: str) -> str:

@@ -15,8 +15,9 @@ What is promised:
     4. of running jobs with clients, the part that all of them have read: no retry can join then
 
 - If that is not enough, the writer waits until its own readers have read.
-- A job takes `BYTES_PER_JOB` of memory whatever its response. If all jobs together need more than
-  half of the memory, ended ones are evicted, in the same order.
+- A job takes `BYTES_PER_JOB` of memory whatever its response, and what its headers, its failure,
+  its key and the slots of its chunks need. If all jobs together need more than half of the memory
+  for that, ended ones are evicted, in the same order.
 """
 
 from __future__ import annotations
@@ -63,14 +64,15 @@ class RecordingBudget:
 
     `bytes_per_job` is the memory that a job itself takes.
 
-    Recordings maintain `bytes_in_memory`, `bytes_on_disk` and `readers`, the number of open
-    readers. `prepare_disk` is called in a thread before something is spilled; it raises `OSError`
-    if the disk cannot be used.
+    Recordings maintain `bytes_in_memory` (with `overhead_bytes`, what belongs to no body),
+    `bytes_on_disk` and `readers`, the number of open readers. `prepare_disk` is called in a thread
+    before something is spilled; it raises `OSError` if the disk cannot be used.
     """
 
     def __init__(self, memory_limit: int, disk_limit: int, bytes_per_job: int = 0) -> None:
         self.bytes_in_memory = 0
         self.bytes_on_disk = 0
+        self.overhead_bytes = 0
         self.readers = 0
         self.prepare_disk: Callable[[], None] = lambda: None
         self._memory_limit = memory_limit
@@ -98,10 +100,15 @@ class RecordingBudget:
         self._jobs[id(job)] = job
         if job.deliveries:
             self.mark_delivered(job)
-        self.bytes_in_memory += self._bytes_per_job
-        if (limit := self._memory_limit // 2) < len(self._jobs) * self._bytes_per_job:
+        self.count_overhead(self._bytes_per_job)
+
+    def count_overhead(self, more: int) -> None:
+        """Count bytes that jobs take beside their bodies; evict ended jobs if that is too much."""
+        self.bytes_in_memory += more
+        self.overhead_bytes += more
+        if (limit := self._memory_limit // 2) < self.overhead_bytes:
             for ended in self._ended_unread():
-                if len(self._jobs) * self._bytes_per_job <= limit - limit // _EVICTED_PART:
+                if self.overhead_bytes <= limit - limit // _EVICTED_PART:
                     break
                 ended.evict()
 
@@ -115,6 +122,7 @@ class RecordingBudget:
         if self._jobs.pop(id(job), None):
             job.recording.discard()
             self.bytes_in_memory -= self._bytes_per_job
+            self.overhead_bytes -= self._bytes_per_job
             self.notify_freed()
 
     def notify_freed(self) -> None:

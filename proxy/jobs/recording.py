@@ -8,6 +8,7 @@ What is promised:
 - Chunks stay in memory until the budget spills them to the recording's file. Reads do not notice.
 - Memory and disk are counted in the budget, before they are used on disk. `append` waits while
   the budget is exceeded and this recording's own readers are behind; see `budget`.
+- Headers, the failure and the slots of small chunks are counted, too: `overhead`.
 - Once the start was dropped or discarded, no reader can join.
 """
 
@@ -24,12 +25,18 @@ from typing import Protocol
 import msgspec
 from multidict import CIMultiDict
 
+from adapters.errors import ImageError, ProviderError
+from proxy.http.headers import header_size
 from proxy.settings.state_dir import ensure_private_dir
 
 _READ_AHEAD_BYTES = 48 * 1024 * 1024
 """Bytes of concurrent disk reads, shared by all readers."""
 _MIN_READ, _MAX_READ = 32 * 1024, 256 * 1024
 """Bounds of one reader's share, in bytes."""
+_USUAL_BYTES, _USUAL_PARTS = 1024, 16
+"""Bytes of headers, or of a failure, and number of parts that `BYTES_PER_JOB` includes."""
+_PART_BYTES, _SLOT_BYTES = 72, 8
+"""Bytes that a part takes in memory beside its data, and what is left of that when it is gone."""
 _SHORT_BYTES = 32 * 1024
 """Largest body that is sent in one write: any connection buffers that much."""
 
@@ -39,7 +46,11 @@ class Budget(Protocol):
 
     bytes_in_memory: int
     bytes_on_disk: int
+    overhead_bytes: int
     readers: int
+
+    def count_overhead(self, more: int) -> None:
+        """Count bytes in memory that belong to no body, such as headers."""
 
     @property
     def free_disk_bytes(self) -> int:
@@ -96,6 +107,7 @@ class Recording:
         "ended",
         "failure",
         "head",
+        "overhead",
         "size",
     )
 
@@ -106,6 +118,7 @@ class Recording:
         self.size = 0
         self.bytes_in_memory = 0
         self.bytes_on_disk = 0
+        self.overhead = 0
         self._budget = budget
         self._file = file
         self._parts: list[bytes | _DiskPart | None] = []
@@ -147,6 +160,8 @@ class Recording:
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Record status and headers."""
         self.head = ResponseHead(status, CIMultiDict(headers))
+        size = sum(header_size(name, value) for name, value in headers.items())
+        self.add_overhead(max(0, size - _USUAL_BYTES))
         self._notify()
 
     async def append(self, chunk: bytes) -> None:
@@ -159,6 +174,8 @@ class Recording:
             return
         self._parts.append(chunk)
         self._account(len(chunk))
+        if len(self._parts) > _USUAL_PARTS:
+            self._account_overhead(_PART_BYTES)
         self._notify()
         await self._budget.wait_for_memory(self)
 
@@ -166,6 +183,20 @@ class Recording:
         """End the recording, with the failure that cut it short, if any."""
         self.ended, self.failure = True, failure
         self._notify()
+        if failure is not None:
+            self.add_overhead(max(0, _failure_size(failure) - _USUAL_BYTES))
+
+    def add_overhead(self, more: int) -> None:
+        """Count bytes that the job holds in memory beside the body."""
+        if not self._is_discarded:
+            self.overhead += more
+            self._budget.count_overhead(more)
+
+    def _account_overhead(self, more: int) -> None:
+        """Count the same without evicting anything for it: the writer waits for memory anyway."""
+        self.overhead += more
+        self._budget.bytes_in_memory += more
+        self._budget.overhead_bytes += more
 
     async def wait_for_head(self) -> ResponseHead | None:
         """Wait until the response starts; return None if it ended without a head."""
@@ -253,6 +284,8 @@ class Recording:
                 else:
                     self._parts[i], self._last_spilled = _DiskPart(offset, len(part)), i
                 self._account(-len(part))
+                if self._parts[i] == b"" and i >= _USUAL_PARTS:
+                    self._account_overhead(_SLOT_BYTES - _PART_BYTES)
             offset += len(part)
 
     def _extends(self, last: _DiskPart, index: int, offset: int) -> bool:
@@ -283,6 +316,8 @@ class Recording:
             if part and isinstance(part, bytes):
                 freed += len(part)
                 self._parts[i] = None
+                if i >= _USUAL_PARTS:
+                    self._account_overhead(_SLOT_BYTES - _PART_BYTES)
                 self._start_dropped = True
         self._read_by_all = max(self._read_by_all, read)
         self._account(-freed)
@@ -294,6 +329,7 @@ class Recording:
         self._start_dropped = self._start_dropped or bool(self._parts)
         self._parts = [None] * len(self._parts)
         self._account(-self.bytes_in_memory, -self.bytes_on_disk)
+        self._account_overhead(-self.overhead)
         if not self._spill_lock.locked():  # Else `_spill` deletes it once the thread has written.
             self._delete_file()
 
@@ -354,6 +390,16 @@ class Recording:
         for changed in self._waiters:
             if not changed.done():
                 changed.set_result(None)
+
+
+def _failure_size(failure: BaseException) -> int:
+    """Return about how many bytes a failure takes in memory."""
+    if not isinstance(failure, ImageError):
+        return 0
+    size = sum(header_size(name, value) for name, value in failure.headers.items())
+    size += 4 * (len(failure.message) + len(failure.code or "") + len(failure.param or ""))
+    size += sum(4 * len(str(attempt)) for attempt in failure.attempts)
+    return size + len((isinstance(failure, ProviderError) and failure.body) or b"")
 
 
 def _write_at(file: Path, offset: int, chunks: list[bytes]) -> None:

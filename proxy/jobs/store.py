@@ -32,6 +32,8 @@ from proxy.jobs.persistence import Manifest, ResultFolder
 from proxy.jobs.recording import Recording
 
 _UNLIMITED = 1 << 60
+_USUAL_KEY_LENGTH = 64
+"""Characters of an Idempotency-Key that `BYTES_PER_JOB` includes."""
 
 
 def _random_ids() -> Iterator[str]:
@@ -234,6 +236,7 @@ class JobStore:
         if key.idempotency_key:
             self._by_key[key.caller, key.idempotency_key] = job
         self._budget.add(job)
+        job.recording.add_overhead(max(0, len(key.idempotency_key) - _USUAL_KEY_LENGTH))
 
     def _restore_job(self, manifest: Manifest) -> None:
         key = JobKey(manifest.caller, manifest.digest, manifest.idempotency_key)

@@ -473,6 +473,27 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "a provider's response headers are relayed up to 16 KB",
+        "proxy/http/forwarding.py",
+        "relay_headers",
+        "return CIMultiDict(drop_longest(relayed, _MAX_RELAYED_BYTES))",
+        "return CIMultiDict(relayed)",
+    ),
+    Mutation(
+        "an error holds a bounded part of what a provider said",
+        "adapters/errors.py",
+        "ImageError.__init__",
+        "super().__init__(self.message)",
+        "super().__init__(message)",
+    ),
+    Mutation(
+        "a job counts with what it holds beside its body",
+        "proxy/jobs/recording.py",
+        "Recording.add_overhead",
+        "            self._budget.count_overhead(more)\n",
+        "            pass\n",
+    ),
+    Mutation(
         "a job takes a bounded part of the state that processes share",
         "proxy/jobs/cluster_record.py",
         "make_record",
