@@ -14,6 +14,8 @@ What is promised:
     3. running jobs without a client: they are cancelled
     4. of running jobs with clients, the part that all of them have read: no retry can join then
 
+- Within each step, first go the jobs of callers that hold more than their share: an equal part of
+  what is held, for each caller that holds anything. A flood ends at its own caller's share.
 - If that is not enough, the writer waits until its own readers have read.
 - A job takes `BYTES_PER_JOB` of memory whatever its response, and what its headers, its failure,
   its key and the slots of its chunks need. If all jobs together need more than half of the memory
@@ -80,6 +82,7 @@ class RecordingBudget:
         self._bytes_per_job = bytes_per_job
         self._jobs: dict[int, Evictable] = {}
         self._delivered: dict[int, Evictable] = {}
+        self._callers: dict[int, str] = {}
         self._lock = asyncio.Lock()
         self._waiters: dict[Recording, asyncio.Future[None]] = {}
         self._all_woken = True
@@ -95,9 +98,10 @@ class RecordingBudget:
         """Bytes that may still be written to disk."""
         return self._disk_limit - self.bytes_on_disk
 
-    def add(self, job: Evictable) -> None:
-        """Add a job; evict ended ones if there are too many."""
+    def add(self, job: Evictable, caller: str = "") -> None:
+        """Add a job of a caller; evict ended ones if there are too many."""
         self._jobs[id(job)] = job
+        self._callers[id(job)] = caller
         if job.deliveries:
             self.mark_delivered(job)
         self.count_overhead(self._bytes_per_job)
@@ -113,13 +117,14 @@ class RecordingBudget:
                 ended.evict()
 
     def mark_delivered(self, job: Evictable) -> None:
-        """Record that a client has got the whole response of a job."""
+        """Record that no client waits for a job: one has got its whole response, or it failed."""
         self._delivered.setdefault(id(job), job)
 
     def remove(self, job: Evictable) -> None:
         """Remove a job and discard its recording."""
         self._delivered.pop(id(job), None)
         if self._jobs.pop(id(job), None):
+            del self._callers[id(job)]
             job.recording.discard()
             self.bytes_in_memory -= self._bytes_per_job
             self.overhead_bytes -= self._bytes_per_job
@@ -219,7 +224,7 @@ class RecordingBudget:
         Returns whether any was evicted.
         """
         before = self.bytes_in_memory
-        for it in _iter_present(self._delivered):
+        for it in self._largest_callers_first(self._delivered):
             if self.bytes_in_memory <= self._low_water_mark:
                 break
             if it.recording.bytes_in_memory and it.recording.ended and not it.has_connected_client:
@@ -261,22 +266,42 @@ class RecordingBudget:
     def _eviction_order(self) -> Iterator[Evictable]:
         """Yield the jobs that may be evicted, in order."""
         yield from (it for it in self._ended_unread() if it.recording.bytes_held)
-        for it in _iter_present(self._jobs):
+        for it in self._largest_callers_first(self._jobs):
             if not (it.recording.ended or it.has_connected_client) and it.recording.bytes_held:
                 yield it
 
     def _ended_unread(self) -> Iterator[Evictable]:
         """Yield the jobs that have ended and have no client, delivered ones first."""
-        for it in _iter_present(self._delivered):
+        for it in self._largest_callers_first(self._delivered):
             if it.recording.ended and not it.has_connected_client:
                 yield it
-        for it in _iter_present(self._jobs):
+        for it in self._largest_callers_first(self._jobs):
             if it.recording.ended and not (it.has_connected_client or id(it) in self._delivered):
                 yield it
 
+    def _largest_callers_first(self, jobs: dict[int, Evictable]) -> Iterator[Evictable]:
+        """Yield jobs that are present at their turn, first those of callers above their share."""
+        above = self._callers_above_share()
+        callers = self._callers
+        if above:
+            yield from _iter_present({k: it for k, it in jobs.items() if callers[k] in above}, jobs)
+        yield from _iter_present({k: it for k, it in jobs.items() if callers[k] not in above}, jobs)
 
-def _iter_present(jobs: dict[int, Evictable]) -> Iterator[Evictable]:
-    """Yield each job that is still present at its turn, since the consumer may evict some."""
-    for key in tuple(jobs):
-        if it := jobs.get(key):
+    def _callers_above_share(self) -> set[str]:
+        held: dict[str, int] = {}
+        for key, it in self._jobs.items():
+            recording, caller = it.recording, self._callers[key]
+            size = recording.bytes_held + recording.overhead + self._bytes_per_job
+            held[caller] = held.get(caller, 0) + size
+        if len(held) < 2:  # noqa: PLR2004 - one caller has it all
+            return set()
+        # Usage, not the limits: what must go is what exceeds an equal part of what is held.
+        share = sum(held.values()) / len(held)
+        return {caller for caller, size in held.items() if size > share}
+
+
+def _iter_present(chosen: dict[int, Evictable], jobs: dict[int, Evictable]) -> Iterator[Evictable]:
+    """Yield each chosen job that is still present at its turn: the consumer may evict some."""
+    for key, it in chosen.items():
+        if key in jobs:
             yield it

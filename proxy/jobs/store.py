@@ -235,7 +235,7 @@ class JobStore:
         self._by_digest.setdefault((key.caller, key.digest), []).append(job)
         if key.idempotency_key:
             self._by_key[key.caller, key.idempotency_key] = job
-        self._budget.add(job)
+        self._budget.add(job, key.caller)
         job.recording.add_overhead(max(0, len(key.idempotency_key) - _USUAL_KEY_LENGTH))
 
     def _restore_job(self, manifest: Manifest) -> None:
@@ -282,6 +282,8 @@ class JobStore:
         job.task = None
         self._running.pop(task, None)
         self._limit.release(job.key.caller)
+        if job.failed and not job.has_unreported_charge and job.id in self._by_id:
+            self._budget.mark_delivered(job)  # No retry joins it.
         self._schedule_expiry(job, self._result_ttl)
         self.on_change(job)
 

@@ -494,6 +494,20 @@ MUTATIONS = (
         "            pass\n",
     ),
     Mutation(
+        "results of the largest callers are evicted first",
+        "proxy/jobs/budget.py",
+        "RecordingBudget._callers_above_share",
+        "if size > share}",
+        "if False}",
+    ),
+    Mutation(
+        "failed jobs are evicted before results that wait",
+        "proxy/jobs/store.py",
+        "JobStore._on_task_done",
+        "job.failed and not job.has_unreported_charge and job.id in self._by_id",
+        "False",
+    ),
+    Mutation(
         "a job takes a bounded part of the state that processes share",
         "proxy/jobs/cluster_record.py",
         "make_record",
