@@ -19,20 +19,20 @@ pytest.register_assert_rewrite(
     "tests.support.replay", "tests.support.transcripts", "tests.support.transcript_provider"
 )
 
-PROCESS_FOLDERS = {"deploy", "faults", "system"}
-"""Folders of which each test starts processes."""
+PROCESS_PATHS = {"deploy", "faults", "system", "test_official_sdks.py"}
+"""Folders and modules of which each test starts processes."""
 
 PROCESS_SUPPORT = {
     *("tests.support.gateway_process", "tests.support.single_gateway"),
     *("tests.support.worker_gateway", "tests.support.redis", "tests.support.redis_topologies"),
-    *("tests.support.nginx", "tests.support.s3", "tests.support.official_sdks"),
+    *("tests.support.nginx", "tests.support.s3"),
 }
 """Support modules that start processes: a test module that imports from one is marked."""
 
 
 def needs_processes(module: ModuleType, path: Path) -> bool:
     """Whether a test module starts processes, by its folder and by what it imports."""
-    if PROCESS_FOLDERS & set(path.parts):
+    if PROCESS_PATHS & set(path.parts):
         return True
     homes = {getattr(value, "__module__", "") for value in vars(module).values()}
     return bool(homes & PROCESS_SUPPORT)

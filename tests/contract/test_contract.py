@@ -286,12 +286,15 @@ def test_a_conversion_maps_only_values_that_a_client_may_send(provider: str) -> 
             validate(row.name, value, STANDARD_PARAMS.get(row.name, row))
 
 
-@every_provider
-@settings(deadline=None)  # the first example imports the adapter
+@settings(deadline=None)  # the first example imports every adapter
 @given(size=st.from_regex(STANDARD_PARAMS["size"].pattern, fullmatch=True))
-def test_every_size_of_the_contract_is_accepted(provider: str, size: str) -> None:
-    for table in _tables(provider):
-        assert orjson.dumps(table.translate({"size": size}).fields)
+def test_every_size_of_the_contract_is_accepted(size: str) -> None:
+    for provider in WRITTEN:
+        for table in _tables(provider):
+            try:
+                assert orjson.dumps(table.translate({"size": size}).fields)
+            except BadParam as refused:
+                raise AssertionError(f"{provider} refuses the size {size}") from refused
 
 
 # Support functions

@@ -98,8 +98,8 @@ def conversation(provider: str) -> Transcript:
 async def test_an_answer_has_as_many_images_in_the_form_asked_for_or_says_why_not(
     provider: str,
 ) -> None:
-    for wanted, n in FORMS:
-        async with asked(conversation(provider)) as it:
+    async with asked(conversation(provider)) as it:
+        for wanted, n in FORMS:
             body, receipt = await it.answer(wanted, n)
             assert body.data, (wanted, n)
             enough = len(body.data) >= n or "failed images=" in receipt
@@ -112,8 +112,8 @@ async def test_an_answer_has_as_many_images_in_the_form_asked_for_or_says_why_no
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_stream_has_an_event_for_each_image_or_an_error_at_its_end(provider: str) -> None:
-    for wanted, n in FORMS:
-        async with asked(conversation(provider)) as it:
+    async with asked(conversation(provider)) as it:
+        for wanted, n in FORMS:
             events, code = await it.events(wanted, n)
             assert events, (wanted, n)
             enough = len(events) >= n or code == "incomplete"

@@ -60,7 +60,7 @@ async def test_large_headers_of_a_provider_reach_neither_client_nor_job() -> Non
     async def reply(request: web.Request) -> web.Response:
         del request
         huge = {f"x-{it}": "v" * 7000 for it in range(60)}
-        return json_reply(ANSWER, **huge)
+        return json_reply(ANSWER, 200, **huge)
 
     async with gateway_to(reply) as (ours, _):
         got = await ours.draw(**UP)

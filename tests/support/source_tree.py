@@ -25,6 +25,14 @@ def dotted(path: Path) -> str:
 
 
 @cache
+def module_names() -> frozenset[str]:
+    """Return the dotted names of all modules of packages and tests."""
+    folders = ("adapters", "proxy", "tests")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return frozenset(dotted(path.relative_to(ROOT)) for path in paths)
+
+
+@cache
 def modules() -> dict[str, ast.Module]:
     """Return the parsed modules of packages and tests, by their dotted names."""
     return {dotted(path): tree for path, tree in sources("adapters", "proxy", "tests").items()}
@@ -39,5 +47,5 @@ def imported(tree: ast.AST, *, types: bool = True) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in modules() else node.module for name in inner)
+            yield from (name if name in module_names() else node.module for name in inner)
         yield from imported(node, types=types)
