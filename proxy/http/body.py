@@ -18,6 +18,7 @@ from proxy.settings.schema import Limits
 _JSON = "application/json"
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
+_WHOLE_NUMBERS = ("n", "partial_images")
 _PARSE_IN_THREAD_ABOVE = 1024 * 1024
 """Bytes above which a body is counted and parsed in a thread. Each of these steps keeps other
 threads waiting by itself; between them the event loop continues.
@@ -152,12 +153,31 @@ def _reserve(
 
 
 def enforce_limits(params: Mapping[str, Any], limits: Limits) -> None:
-    """Raise `BadParam` if the number of images or the prompt exceeds the limits."""
+    """Raise `BadParam` if the number of images or the prompt exceeds the limits.
+
+    Types come first, for every provider: one that takes `"50"` for 50 would make 50 images.
+    """
+    for name in _WHOLE_NUMBERS:
+        if name in params and not _is_whole_number(params[name]):
+            raise BadParam(name, f"'{name}' must be a whole number.", code="invalid_type")
+    if not isinstance(params.get("stream", False), bool | None):
+        raise BadParam("stream", "'stream' must be true or false.", code="invalid_type")
     n, prompt = params.get("n"), params.get("prompt")
-    if isinstance(n, int | float) and n > limits.images:
+    if n is not None and n > limits.images:
         raise BadParam("n", f"'n' is {n}; the limit is {limits.images}.")
     if isinstance(prompt, str) and len(prompt) > limits.prompt_characters:
         raise BadParam(
             "prompt",
             f"'prompt' has {len(prompt)} characters; the limit is {limits.prompt_characters}.",
         )
+
+
+def _is_whole_number(value: Any) -> bool:
+    """Whether a parameter is null or a whole number; 1.0 is one, true is not.
+
+    >>> [_is_whole_number(value) for value in (None, 2, 2.0, 2.5, "2", True, [2])]
+    [True, True, True, False, False, False, False]
+    """
+    if isinstance(value, float):
+        return value.is_integer()
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))

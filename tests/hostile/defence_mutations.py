@@ -441,8 +441,15 @@ MUTATIONS = (
         "images and prompt of a request are limited",
         "proxy/http/body.py",
         "enforce_limits",
-        "isinstance(n, int | float) and n > limits.images",
+        "n is not None and n > limits.images",
         "False",
+    ),
+    Mutation(
+        "types are checked before limits, for every provider",
+        "proxy/http/body.py",
+        "_is_whole_number",
+        "isinstance(value, float)",
+        "isinstance(value, str):\n        return True\n    if isinstance(value, float)",
     ),
     Mutation(
         "large bodies are counted together",

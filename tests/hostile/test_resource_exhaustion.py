@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 
 from proxy.context import BODY_MEMORY, IN_FLIGHT
@@ -58,6 +59,40 @@ async def test_what_would_be_paid_for_is_bounded(param: str, value: object, told
         assert (got.status, got.error["code"], got.error["param"]) == (400, "invalid_value", param)
         assert told in got.error["message"]
         assert not fake.requests
+
+
+SPELLINGS: tuple[tuple[str, object], ...] = (
+    *(("n", "50"), ("n", " 50 "), ("n", [50]), ("n", {"value": 50}), ("n", True), ("n", 1.5)),
+    *(("partial_images", "50"), ("partial_images", [1]), ("partial_images", False)),
+    *(("stream", "true"), ("stream", 1), ("stream", [True]), ("stream", "")),
+)
+
+
+@pytest.mark.parametrize(("param", "value"), SPELLINGS)
+async def test_no_spelling_of_a_number_passes_the_limits(param: str, value: object) -> None:
+    config = orjson.dumps({**UP, "override_params": {param: value}}).decode()
+    default = orjson.dumps({**UP, "default_params": {param: value}}).decode()
+    params = {param: value}
+    async with gateway_to() as (ours, fake):
+        refused = [
+            await ours.draw(params=params, **UP),
+            await ours.draw(params=params, x_easel_dry_run="true", **UP),
+            await ours.draw(params=params, x_easel_unsupported="pass", **UP),
+            await ours.draw(config=config),
+            await ours.draw(config=default),
+        ]
+        for got in refused:
+            expected = 400, "invalid_type", param
+            assert (got.status, got.error["code"], got.error["param"]) == expected
+        assert not fake.requests
+
+
+async def test_null_and_whole_numbers_pass() -> None:
+    async with gateway_to() as (ours, fake):
+        for n in (None, 1, 1.0):
+            got = await ours.draw(params={"n": n, "stream": None, "partial_images": n}, **UP)
+            assert got.status == 200
+            assert fake.sent["n"] == n
 
 
 async def test_a_config_cannot_ask_for_more_than_a_client() -> None:

@@ -110,7 +110,7 @@ async def test_no_providers_secret_is_shown_or_logged(provider: str) -> None:
 
 
 UNCHECKED = [
-    *(("n", n) for n in ("3", "-5", "true", "1e-300", "[1]", '"3"')),
+    *(("n", n) for n in ("3", "-5", "2.0", "null")),
     *(("size", size) for size in ("5", "[]", '"x"', '"1e9x3"', '{"a": 1}', "null")),
 ]
 
