@@ -10,8 +10,8 @@ from proxy.context import DRAINING, STRATEGIES
 from proxy.middlewares.auth import authenticate
 from proxy.reload.live_settings import LIVE_SETTINGS
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.resolver import SAVED_SCOPE
-from proxy.routing.strategies import circuit_location
+from proxy.routing.plan import SAVED_SCOPE
+from proxy.routing.strategies import circuit_location, circuit_owner
 
 
 async def root(request: web.Request) -> web.Response:
@@ -30,26 +30,31 @@ async def readyz(request: web.Request) -> web.Response:
     """Respond with 200 while new requests are accepted, 503 once the node shuts down.
 
     With `?verbose` and a gateway key, the response also has the settings' version, the result of
-    their last reload, and the circuits that are not closed, by config and target.
+    their last reload, and the circuits that are not closed, by config and target; of other callers'
+    own circuits none.
     """
     stopping = bool(request.app[DRAINING])
     body: dict[str, object] = {"status": "stopping" if stopping else "ready"}
     if "verbose" in request.query:
         # The names of configs are shown to authenticated callers only.
-        authenticate(request.headers, request[SNAPSHOT].settings.api_keys)
+        caller = authenticate(request.headers, request[SNAPSHOT].settings.api_keys)
         body["settings"] = request.app[LIVE_SETTINGS].as_object()
-        body["circuits"] = _open_circuits(request)
+        body["circuits"] = _open_circuits(request, caller.name)
     return _json(body, status=503 if stopping else 200)
 
 
-def _open_circuits(request: web.Request) -> dict[str, str]:
-    """Return the circuits that are not closed, without those of configs that no longer exist."""
+def _open_circuits(request: web.Request, caller: str) -> dict[str, str]:
+    """Return the circuits that are not closed: those that all share, and the caller's own.
+
+    Those of saved configs that no longer exist are left out.
+    """
     states = request.app[STRATEGIES].circuits.states()
     there = tuple(f"{SAVED_SCOPE}{name}:" for name in request[SNAPSHOT].settings.configs)
     return {
         circuit_location(name): state
         for name, state in states.items()
-        if not name.startswith(SAVED_SCOPE) or name.startswith(there)
+        if circuit_owner(name) in ("", caller)
+        and (not name.startswith(SAVED_SCOPE) or name.startswith(there))
     }
 
 

@@ -40,7 +40,6 @@ from proxy.routing.attempt import (
 )
 from proxy.routing.fallback import TargetFailure, failure_status, should_fall_back
 from proxy.routing.plan import Node, StrategyNode, Target
-from proxy.routing.strategies import circuit_name
 from proxy.settings.routing_config import Strategy
 
 AttemptEnd = tuple[ImageError | str, int]
@@ -185,9 +184,7 @@ class PlanExecutor:
     ) -> web.StreamResponse:
         """Attempt one target, and report the result to its circuit breaker."""
         params = self._start_attempt(target, completes_elsewhere=completes_elsewhere)
-        circuits, name = self._strategies.circuits, ""
-        if target.breaker:
-            circuits.on_start(name := circuit_name(target, self._plan))
+        self._strategies.on_start(target, self._plan)
         status, left = None, self.budget.remaining
         began, ended = perf_counter(), _FAILED
         try:
@@ -214,8 +211,7 @@ class PlanExecutor:
             ended = CANCELLED, 0
             raise
         finally:
-            if target.breaker:
-                circuits.on_result(name, target.breaker, status)
+            self._strategies.on_result(target, self._plan, status)
             self._record_attempt(target, ended, began, asked=self.budget.remaining < left)
 
     def _record_attempt(

@@ -22,6 +22,8 @@ from proxy.settings.routing_config import Strategy
 
 _CANONICAL_JSON = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 """Equal values have equal JSON."""
+SAVED_SCOPE = "saved:"
+"""The prefix of a saved config's scope."""
 _MIN_SECRET_LENGTH = 8
 _VERSION_DIGITS = 8
 
@@ -37,7 +39,8 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     """A provider, a credential and overrides. `config_path` is the position in the plan's config.
 
     `allow_private_network`: the operator set or trusts the origin, so it may be a private address.
-    `operator_credential`: the credential is the operator's, not the caller's.
+    `operator_credential`: the credential is the operator's, not the caller's. `set_by_caller`: the
+    request itself set its timeout, origin, credential or further headers.
     """
 
     adapter: Adapter
@@ -56,6 +59,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
     config_path: str = "config"
     virtual_key: str = ""
     operator_credential: bool = False
+    set_by_caller: bool = False
 
     __repr__ = object.__repr__
 
@@ -197,9 +201,9 @@ class Plan(msgspec.Struct, frozen=True):
     """A resolved config, and the gateway options of the request's headers.
 
     `root` is its tree. `params` are the client's, as they were sent, and `pathname` is the URL's
-    path. `scope` identifies the config in circuit breakers and sticky sessions; the latter are
-    separate for each `caller`. The response starts after `keepalive` seconds even if it is not
-    ready; 0: never.
+    path. `scope` identifies the config in circuit breakers and sticky sessions; these are separate
+    for each `caller`, except the circuits of saved configs. The response starts after `keepalive`
+    seconds even if it is not ready; 0: never.
     """
 
     root: Node

@@ -16,7 +16,7 @@ from proxy.http.headers import (
     read_metadata,
     read_text,
 )
-from proxy.routing.plan import Caller, Node, Plan, StrategyNode, Target
+from proxy.routing.plan import SAVED_SCOPE, Caller, Node, Plan, StrategyNode, Target
 from proxy.routing.plan_cache import PlanKey, SizedLRU, is_shareable, plan_key
 from proxy.routing.targets import (
     ResolveContext,
@@ -34,8 +34,6 @@ from proxy.settings.routing_config import Config, ConfigError, parse_config, wei
 from proxy.settings.suggest import did_you_mean
 
 MAX_CONFIG_BYTES = 32 * 1024
-SAVED_SCOPE = "saved:"
-"""The prefix of a saved config's scope."""
 _CONFIG_CACHE_BYTES, _MAX_CACHED_CONFIGS = 32 << 20, 1024
 _PLAN_CACHE_BYTES = 32 << 20
 

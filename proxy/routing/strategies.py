@@ -14,12 +14,15 @@ from msgspec.structs import replace
 
 from proxy.errors import BadRequest
 from proxy.routing.circuit_breaker import CircuitBreakers
-from proxy.routing.plan import Node, Plan, StrategyNode, Target
+from proxy.routing.plan import SAVED_SCOPE, Node, Plan, StrategyNode, Target
 from proxy.settings.conditions import RequestFacts
-from proxy.settings.policies import StickyPolicy
+from proxy.settings.policies import BreakerPolicy, StickyPolicy
 
 _MAX_STICKY = 100_000
-_VERSION_SEPARATOR = "#"
+_VERSION_SEPARATOR, _OWNER_SEPARATOR = "#", "@"
+_SCOPE_DIGITS = 12
+_BLAME_REQUEST = frozenset({400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 417, 422, 431, 451})
+"""Statuses by which a provider says that the request, and not the provider, is at fault."""
 _HASH_DIGITS = 13
 """Hex digits that a float represents exactly."""
 _HASH_RANGE = float(1 << 4 * _HASH_DIGITS)
@@ -107,8 +110,28 @@ class StrategySelector:
 
     def _is_open(self, node: Node, plan: Plan) -> bool:
         if isinstance(node, Target):
-            return node.breaker is not None and self.circuits.is_open(circuit_name(node, plan))
+            return node.breaker is not None and (
+                self.circuits.is_open(circuit_name(node, plan))
+                or self.circuits.is_open(own_circuit_name(node, plan))
+            )
         return all(self._is_open(child, plan) for child in node.children)
+
+    def on_start(self, target: Target, plan: Plan) -> None:
+        """Record in a target's circuits that a request is sent to it."""
+        if target.breaker:
+            for name in _circuits_of(target, target.breaker, plan):
+                self.circuits.on_start(name)
+
+    def on_result(self, target: Target, plan: Plan, status: int | None) -> None:
+        """Record a request's status in a target's circuits; None: nothing is known.
+
+        The circuit that callers share counts no failure that one caller can bring about.
+        """
+        if target.breaker:
+            shared = circuit_name(target, plan)
+            for name in _circuits_of(target, target.breaker, plan):
+                unknown = name == shared and status in _BLAME_REQUEST
+                self.circuits.on_result(name, target.breaker, None if unknown else status)
 
     def select(self, branch: StrategyNode, plan: Plan) -> Node:
         """Return the child that a strategy other than fallback selects."""
@@ -157,13 +180,53 @@ def circuit_name(target: Target, plan: Plan) -> str:
     return f"{plan.scope}:{target.config_path}{_VERSION_SEPARATOR}{target.config_version}"
 
 
+def own_circuit_name(target: Target, plan: Plan) -> str:
+    """Return the name of the caller's own circuit for a target."""
+    return f"{circuit_name(target, plan)}{_OWNER_SEPARATOR}{plan.caller}"
+
+
+def _circuits_of(target: Target, policy: BreakerPolicy, plan: Plan) -> list[str]:
+    """Return the circuits that a request counts in.
+
+    Callers share the circuits of saved configs, except for requests that set anything by
+    themselves. A policy that counts faults of the request counts them for each caller.
+    """
+    is_shared = plan.scope.startswith(SAVED_SCOPE) and not target.set_by_caller
+    if not is_shared:
+        return [own_circuit_name(target, plan)]
+    if _BLAME_REQUEST & (policy.failure_status_codes or frozenset()):
+        return [circuit_name(target, plan), own_circuit_name(target, plan)]
+    return [circuit_name(target, plan)]
+
+
+def circuit_owner(circuit: str) -> str:
+    """Return the name of the caller whose own circuit this is, "" for one that callers share.
+
+    >>> circuit_owner("saved:pc:config#1a2b3c4d@app"), circuit_owner("saved:pc:config#1a2b3c4d")
+    ('app', '')
+    """
+    return circuit.partition(_VERSION_SEPARATOR)[2].partition(_OWNER_SEPARATOR)[2]
+
+
 def circuit_location(circuit: str) -> str:
-    """Return a target's scope and path from the name of its circuit.
+    """Return the scope and path of a circuit's target, for people.
+
+    A caller's own circuit of a saved config has `@` and the caller's name at the end. Of an inline config's digest only the beginning is shown: the config may hold a secret.
 
     >>> circuit_location("saved:pc:config.targets[0]#1a2b3c4d")
     'saved:pc:config.targets[0]'
+    >>> circuit_location("saved:pc:config.targets[0]#1a2b3c4d@app")
+    'saved:pc:config.targets[0]@app'
+    >>> circuit_location("inline:0123456789abcdef:config#1a2b3c4d@app")
+    'inline:0123456789ab:config'
     """
-    return circuit.partition(_VERSION_SEPARATOR)[0]
+    place, _, version = circuit.partition(_VERSION_SEPARATOR)
+    _, mark, owner = version.partition(_OWNER_SEPARATOR)
+    if place.startswith(SAVED_SCOPE):
+        return f"{place}{mark}{owner}"
+    kind, _, rest = place.partition(":")
+    digest, _, path = rest.partition(":")
+    return f"{kind}:{digest[:_SCOPE_DIGITS]}:{path}"
 
 
 def request_facts(plan: Plan) -> RequestFacts:

@@ -16,7 +16,12 @@ from adapters.contract import IN_PROCESS, Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
-from proxy.http.forwarding import check_beside_stored_key, forward_headers
+from proxy.http.forwarding import (
+    check_beside_stored_key,
+    credential_headers,
+    forward_headers,
+    lasting_headers,
+)
 from proxy.http.headers import read_milliseconds, read_policy
 from proxy.routing.custom_host import is_trusted, parse_custom_host
 from proxy.routing.plan import Caller, Target
@@ -209,7 +214,21 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
         config_path=config.config_path,
         virtual_key=config.virtual_key or "",
         operator_credential=chosen.operator_credential,
+        set_by_caller=_is_set_by_caller(chosen, passed, headers),
     )
+
+
+def _is_set_by_caller(
+    chosen: ResolvedCredential, passed: Mapping[str, str], headers: Mapping[str, str]
+) -> bool:
+    """Return whether a failure may come from what the request itself set, and not the config."""
+    if headers.get("x-portkey-request-timeout") or headers.get("x-portkey-custom-host"):
+        return True
+    named_by_caller = "x-portkey-forward-headers" in headers
+    if passed and (lasting_headers(passed) if named_by_caller else credential_headers(passed)):
+        return True
+    own = chosen.credentials
+    return not chosen.operator_credential and bool(own.api_key or own.options)
 
 
 def _custom_host(config: Config, chosen: ResolvedCredential, headers: Mapping[str, str]) -> str:

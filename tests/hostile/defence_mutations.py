@@ -676,6 +676,20 @@ MUTATIONS = (
         "pass",
     ),
     Mutation(
+        "what one caller brings about counts in no circuit that others share",
+        "proxy/routing/strategies.py",
+        "_circuits_of",
+        "is_shared = plan.scope.startswith(SAVED_SCOPE) and not target.set_by_caller",
+        "is_shared = True",
+    ),
+    Mutation(
+        "a caller sees no circuit of another caller, and no whole digest of a config",
+        "proxy/endpoints/health.py",
+        "_open_circuits",
+        'if circuit_owner(name) in ("", caller)',
+        "if True",
+    ),
+    Mutation(
         "unknown host names are refused",
         "proxy/http/allowed_hosts.py",
         "AllowedHosts.check",
