@@ -69,6 +69,7 @@ class CacheEntry:
             [[dict(image.extra), image.url] for image in self.images],
         ]
         size = len(orjson.dumps(content)) + sum(len(str(line)) for line in self.receipt)
+        size += 2 * (len(self.namespace) + len(self.caller))
         return _ENTRY_BYTES + _IMAGE_RECORD_BYTES * len(self.images) + 2 * size
 
     @property

@@ -18,6 +18,8 @@ from proxy.routing.plan import Target
 
 _OVERHEAD_BYTES = 2048
 """Memory of a response besides its body."""
+_BYTES_PER_CHARACTER = 12
+"""Memory of parsed parameters for each character of their text."""
 _MIN_CAPACITY = 4
 """How many responses of the largest accepted size fit into the memory limit."""
 
@@ -41,7 +43,7 @@ class HotResponse(msgspec.Struct, frozen=True, dict=True):
     @property
     def size(self) -> int:
         """Approximate memory in bytes."""
-        return len(self.body) + _OVERHEAD_BYTES
+        return len(self.body) + _OVERHEAD_BYTES + _target_size(self.target) + self.entry.weight
 
     @cached_property
     def attempt(self) -> Attempt:
@@ -90,6 +92,22 @@ class HotResponses:
         if response.size <= self.max_response_bytes:
             self._responses[digest] = response
 
+    def purge(self, caller: str, namespace: str | None) -> None:
+        """Remove a caller's responses, in one namespace or in all."""
+        for digest, response in list(self._responses.items()):
+            entry = response.entry
+            if entry.caller == caller and namespace in (None, entry.namespace):
+                self.remove(digest)
+
     def remove(self, digest: bytes) -> None:
         """Remove a response, if it is there."""
         self._responses.pop(digest, None)
+
+
+def _target_size(target: Target) -> int:
+    """Return about how many bytes a target holds: what a caller's config can make large."""
+    params = target.override_params, target.default_params, target.drop_params
+    headers, options = target.forwarded_headers, target.base_url
+    text = len(str(params)) + len(options) if any(params) else len(options)
+    text += sum(len(name) + len(value) for name, value in headers.items())
+    return _BYTES_PER_CHARACTER * text

@@ -189,6 +189,7 @@ class ResponseCache:
             _, late = await asyncio.wait(self._fills, timeout=_PENDING_TIMEOUT_SECONDS)
             for task in late:
                 task.cancel()
+        self.hot_responses.purge(caller, namespace)
         async with self._lock:
             count, orphaned = await self.index.purge(caller, namespace)
             await self.images.delete(orphaned)

@@ -17,6 +17,8 @@ from proxy.settings.routing_config import MAX_KEEPALIVE_SECONDS
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in UnsupportedPolicy)
 _MAX_ID_LENGTH = 512
+MAX_NAMESPACE_LENGTH = 256
+"""Longest cache namespace, in characters: every cache entry holds its own."""
 _ESSENTIAL = frozenset({"content-type", "content-length", "content-encoding"})
 _MAX_ESSENTIAL_BYTES = 512
 _HEADER_OVERHEAD = 64
@@ -77,6 +79,19 @@ def read_text(headers: Mapping[str, str], name: str) -> str:
     if text.isprintable():
         return text
     raise BadRequest(f"{name} must be printable text.", code="invalid_header", param=name)
+
+
+def read_namespace(headers: Mapping[str, str]) -> str:
+    """Parse `x-portkey-cache-namespace`; "" if absent."""
+    name = "x-portkey-cache-namespace"
+    namespace = read_text(headers, name) if name in headers else ""
+    if len(namespace) > MAX_NAMESPACE_LENGTH:
+        raise BadRequest(
+            f"{name} must be at most {MAX_NAMESPACE_LENGTH} characters.",
+            code="invalid_header",
+            param=name,
+        )
+    return namespace
 
 
 def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from proxy.http.headers import (
     read_flag,
     read_keepalive,
     read_metadata,
+    read_namespace,
     read_text,
 )
 from proxy.routing.plan import SAVED_SCOPE, Caller, Node, Plan, StrategyNode, Target
@@ -81,7 +82,7 @@ class Resolver:
             scope=scope,
             caller=caller.name,
             metadata=read_metadata(headers),
-            cache_namespace=read_text(headers, "x-portkey-cache-namespace"),
+            cache_namespace=read_namespace(headers),
             force_refresh=read_flag(headers, "x-portkey-cache-force-refresh"),
             dry_run=read_flag(headers, "x-easel-dry-run"),
             keepalive=(config.keepalive or 0) if keepalive is None else keepalive,

@@ -515,6 +515,27 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "a cache namespace has at most 256 characters",
+        "proxy/http/headers.py",
+        "read_namespace",
+        "len(namespace) > MAX_NAMESPACE_LENGTH",
+        "False",
+    ),
+    Mutation(
+        "cache limits count what an entry holds beside its images",
+        "proxy/cache/hot_responses.py",
+        "HotResponse.size",
+        " + _target_size(self.target) + self.entry.weight",
+        "",
+    ),
+    Mutation(
+        "deleting a caller's cache frees its hot responses",
+        "proxy/cache/store.py",
+        "ResponseCache.purge",
+        "        self.hot_responses.purge(caller, namespace)\n",
+        "",
+    ),
+    Mutation(
         "a job takes a bounded part of the state that processes share",
         "proxy/jobs/cluster_record.py",
         "make_record",
