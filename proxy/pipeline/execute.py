@@ -144,6 +144,8 @@ class PlanExecutor:
                     {attributes.TARGET: node.config_path, attributes.ERROR: log_code(error)},
                 )
                 self._metrics.fallbacks.add((self._request[ATTEMPT].target.adapter.id,))
+                # Hundreds of targets may refuse before anything is sent: others run in between.
+                await asyncio.sleep(0)
         return await self.run_node(last, completes_elsewhere=completes_elsewhere)
 
     def _should_fall_back(self, error: ImageError, strategy: Strategy) -> bool:

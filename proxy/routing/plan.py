@@ -7,7 +7,7 @@ of a frozen dataclass's time. Values with secrets or a prompt have no repr.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,23 @@ SAVED_SCOPE = "saved:"
 """The prefix of a saved config's scope."""
 _MIN_SECRET_LENGTH = 8
 _VERSION_DIGITS = 8
+
+
+class _ParamsDigests:
+    """Digests of parameters, each computed once while the targets that share them are digested."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def digest(self, value: Collection[str]) -> str:
+        """Return the digest of a value, which must outlive this object; "" for an empty one."""
+        if not value:
+            return ""
+        found = self._known.get(id(value))
+        if found is None:
+            data = orjson.dumps(value, option=_CANONICAL_JSON)
+            found = self._known[id(value)] = hashlib.sha256(data).hexdigest()
+        return found
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -92,6 +109,11 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         With a cache policy other clients may get the response, so that all forwarded headers count
         but those of one try.
         """
+        """A digest of everything that may change a response, for cache keys."""
+        return self.identity(_ParamsDigests())
+
+    def identity(self, digests: _ParamsDigests) -> str:
+        """Return `cache_identity`; `digests` are shared with the other targets of a tree."""
         parts = [
             self.lasting_headers if self.cache else {},
             *(
@@ -101,7 +123,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
                 self.unsupported_policy.value,
                 self.fingerprint,
             ),
-            *(self.default_params, self.override_params, self.drop_params),
+            *map(digests.digest, (self.default_params, self.override_params, self.drop_params)),
         ]
         return hashlib.sha256(orjson.dumps(parts, option=_CANONICAL_JSON)).hexdigest()
 
@@ -111,6 +133,10 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
         It is the same for all callers.
         """
+        return self.version(_ParamsDigests())
+
+    def version(self, digests: _ParamsDigests) -> str:
+        """Return `config_version`; `digests` are shared with the other targets of a tree."""
         options = self.credentials.options.items()
         stored = (
             [self.credentials.api_key, *map(str, sorted(options))]
@@ -119,7 +145,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         )
         parts = [
             *(self.adapter.id, self.base_url, self.virtual_key, *stored),
-            *(self.default_params, self.override_params, self.drop_params),
+            *map(digests.digest, (self.default_params, self.override_params, self.drop_params)),
         ]
         return _short_digest(orjson.dumps(parts, option=_CANONICAL_JSON))
 
@@ -164,13 +190,15 @@ class StrategyNode(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def cache_identity(self) -> str:
         """A digest of everything in its targets that may change a response, for cache keys."""
-        digests = "".join(leaf.cache_identity for leaf in leaf_targets(self))
-        return hashlib.sha256(digests.encode()).hexdigest()
+        digests = _ParamsDigests()
+        identities = "".join(leaf.identity(digests) for leaf in leaf_targets(self))
+        return hashlib.sha256(identities.encode()).hexdigest()
 
     @cached_property
     def config_version(self) -> str:
         """A digest that distinguishes its targets from those of other settings."""
-        return _short_digest("".join(leaf.config_version for leaf in leaf_targets(self)).encode())
+        digests = _ParamsDigests()
+        return _short_digest("".join(it.version(digests) for it in leaf_targets(self)).encode())
 
     @cached_property
     def cache_policies(self) -> frozenset[CachePolicy]:

@@ -40,6 +40,8 @@ _NOT_THE_CONFIGS_HOST = (
     "credential is sent only to a host that the operator configured with it. Send your own "
     "credential with this config, or leave out the virtual key."
 )
+MAX_FORWARDED_HEADERS = 100
+"""Names in `x-portkey-forward-headers` or `forward_headers`, looked up for each target."""
 
 
 class ResolveContext(msgspec.Struct, frozen=True):
@@ -185,6 +187,14 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
     passed = forward_headers(names, headers, context.settings.api_keys) if names else {}
     if passed and chosen.operator_credential:
         check_beside_stored_key(passed, chosen.adapter.reserved_headers)
+    if len(names) > MAX_FORWARDED_HEADERS:
+        raise BadRequest(
+            f"At most {MAX_FORWARDED_HEADERS} headers may be forwarded.",
+            code="invalid_forward_header",
+            param="x-portkey-forward-headers",
+        )
+    is_ours = context.caller.key_in_authorization
+    passed = forward_headers(names, headers, bearer_is_gateway_key=is_ours) if names else {}
     missing = chosen.adapter.missing_credentials(chosen.credentials)
     if missing and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(

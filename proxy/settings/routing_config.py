@@ -197,6 +197,8 @@ UNSUPPORTED_KEYS = frozenset(
 """Portkey's keys that the gateway does not support: an error, not silently ignored."""
 MERGED_KEYS = frozenset({"override_params", "default_params"})
 """Keys next to `targets` that are merged into each target's own; the target's values win."""
+COUNTED_KEYS = ("override_params", "default_params", "forward_headers")
+"""Keys whose items are handled for each target, also those that it inherits."""
 INHERITED_KEYS = frozenset(
     {"cache", "retry", "cb_config", "request_timeout", "custom_host", "forward_headers"}
     | {"drop_params", "unsupported"}
@@ -208,6 +210,8 @@ MAX_TARGETS, MAX_DEPTH, MAX_KEYS, MAX_ERRORS = 100, 8, 100, 100
 """Targets of one level; levels; keys of one level; errors after which parsing stops."""
 MAX_TOTAL_TARGETS = 1000
 """Total targets of a config: each is resolved for every request, whether it is used or not."""
+MAX_TOTAL_PARAMS = 10_000
+"""Total parameters and header names of all targets, with those that they inherit."""
 MAX_WEIGHT = 1_000_000
 MAX_DROP_PATHS, MAX_PATH_LENGTH = 100, 256
 """Paths in `drop_params` of one level, and the characters of each: they are parsed and walked for
@@ -240,12 +244,25 @@ class _ParseErrors(ErrorCollector):
         super().__init__()
         self.limits = QueryLimits()
         self._targets = 0
+        self._params = 0
 
     def count(self, targets: int) -> None:
         """Add to the number of targets of the config; raises `ConfigError` if it is too large."""
         self._targets += targets
         if self._targets > MAX_TOTAL_TARGETS:
             raise ConfigError("targets", f"must hold at most {MAX_TOTAL_TARGETS} targets in all")
+
+    def count_params(self, level: dict[str, Any], outer: Config) -> None:
+        """Add what a level merges with what it inherits; raises `ConfigError` if it is too much."""
+        own = [level[key] for key in COUNTED_KEYS if isinstance(level.get(key), dict | list)]
+        inherited = sum(len(getattr(outer, key)) for key in COUNTED_KEYS)
+        self._params += sum(map(len, own)) + inherited
+        if self._params > MAX_TOTAL_PARAMS:
+            raise ConfigError(
+                "targets",
+                f"must hold at most {MAX_TOTAL_PARAMS} parameters and header names in all, "
+                "with those that each target inherits",
+            )
 
 
 def _parse_level(
@@ -259,6 +276,7 @@ def _parse_level(
         errors.add(prefix.rstrip("."), f"must hold at most {MAX_KEYS} keys")
         return level
     with errors.collect(prefix):
+        errors.count_params(raw, outer)
         level = _parse_keys({key: value for key, value in raw.items() if key not in NESTING_KEYS})
         level = replace(
             level, **_inherited(level, outer), config_path=f"config.{prefix}".rstrip(".")
@@ -292,8 +310,13 @@ def _parse_level(
 def _inherited(level: Config, outer: Config) -> dict[str, Any]:
     """Return the values that a level inherits, merged with its own."""
     inherited = {name: getattr(level, name) or getattr(outer, name) for name in INHERITED_KEYS}
-    merged = {name: {**getattr(outer, name), **getattr(level, name)} for name in MERGED_KEYS}
+    merged = {name: _merge(getattr(outer, name), getattr(level, name)) for name in MERGED_KEYS}
     return {**inherited, **merged}
+
+
+def _merge(outer: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return parameters merged with those of the level above: a copy only if both have some."""
+    return {**outer, **own} if outer and own else own or outer
 
 
 def _with_circuit_breaker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,17 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from adapters import get_adapter
 from adapters.contract import Credentials
 from proxy.context import BODY_MEMORY
 from proxy.http.input_budget import VALUE_BYTES, count_values
 from proxy.pipeline.params import final_params
-from proxy.routing.plan import Target
+from proxy.routing.plan import Caller, StrategyNode, Target
+from proxy.routing.resolver import Resolver
+from proxy.settings.config_json import parse_config_json
+from proxy.settings.loader import parse
 from proxy.settings.routing_config import MAX_DROP_PATHS, ConfigError, parse_config
 from tests.support.counted_work import count_work
 from tests.support.gateway import gateway_to
@@ -204,3 +209,97 @@ def test_a_count_ends_soon_after_its_limit_and_survives_every_cut(
         monkeypatch.setattr("proxy.http.input_budget._PIECE", piece)
         assert count_values(raw, 1) > 1
         assert count_values(raw, 13) == true_count(orjson.loads(raw)) == 13
+
+
+def targets_below(outer: dict[str, Any], count: int, own: dict[str, Any]) -> str:
+    fallback = {"strategy": {"mode": "fallback"}}
+    groups = [{**fallback, "targets": [own] * 100} for _ in range(count // 100)]
+    return orjson.dumps({**fallback, **outer, "targets": groups}).decode()
+
+
+KEYS = {f"k{i}": 0 for i in range(2400)}
+NAMES = [f"x-{i}" for i in range(100)]
+PRODUCTS = {
+    "inherited overrides": targets_below({"override_params": KEYS}, 800, {}),
+    "inherited defaults": targets_below({"default_params": KEYS}, 800, {}),
+    "own keys beside inherited ones": targets_below(
+        {"override_params": dict(list(KEYS.items())[:100])}, 200, {"override_params": {"a": 1}}
+    ),
+    "inherited header names": targets_below({"forward_headers": NAMES}, 800, {}),
+}
+
+
+@pytest.mark.parametrize("text", PRODUCTS.values(), ids=PRODUCTS.keys())
+async def test_keys_times_targets_are_limited(text: str) -> None:
+    raw = parse_config_json(text)
+
+    def parse_it() -> None:
+        with pytest.raises(ConfigError, match="10000 parameters and header names"):
+            parse_config(raw)
+
+    work = count_work(parse_it)
+    assert work.steps < 1_000_000
+    assert work.peak < 8 << 20
+    async with gateway_to() as (ours, fake):
+        got = await ours.draw(config=text, **UP)
+        assert (got.status, got.error["code"], fake.requests) == (400, "invalid_config", [])
+
+
+def test_targets_share_what_they_inherit() -> None:
+    big = {"override_params": {"a": "x" * 20_000}, "default_params": {"b": [0] * 3000}}
+    text = targets_below(big, 900, {})
+    leaves = parse_config(parse_config_json(text)).leaves
+    assert len({id(it.override_params) for it in leaves}) == 1
+    settings = parse("virtual_keys: {up: {provider: openai, api_key: k0123456789}}", environ={})
+    headers, params = CIMultiDict({"x-portkey-config": text}), {"model": "@up/m"}
+    plan = Resolver(settings).resolve(headers, Caller("c"), params)
+    root = plan.root
+    assert isinstance(root, StrategyNode)
+    dumped: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxy.routing.plan.orjson", CountingJson(dumped))
+        assert root.cache_identity
+        assert root.config_version
+    assert sum(dumped) < 1 << 20
+
+
+class CountingJson:
+    """Stands for orjson; counts the bytes that it writes."""
+
+    OPT_SORT_KEYS, OPT_NON_STR_KEYS = orjson.OPT_SORT_KEYS, orjson.OPT_NON_STR_KEYS
+
+    def __init__(self, written: list[int]) -> None:
+        self._written = written
+
+    def dumps(self, value: Any, option: int = 0) -> bytes:
+        text = orjson.dumps(value, option=option)
+        self._written.append(len(text))
+        return text
+
+
+async def test_forwarded_header_names_are_limited() -> None:
+    names = ",".join(["a"] * 101)
+    async with gateway_to() as (ours, fake):
+        got = await ours.draw(x_portkey_forward_headers=names, **UP)
+        assert (got.status, got.error["code"]) == (400, "invalid_forward_header")
+        config = orjson.dumps({**UP, "forward_headers": names.split(",")}).decode()
+        assert (await ours.draw(config=config)).status == 400
+        assert not fake.requests
+
+
+async def test_others_are_served_between_targets_that_refuse() -> None:
+    config = targets_below({"override_params": {"n": 1000}}, 500, UP)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with gateway_to() as (ours, fake):
+        counting = asyncio.create_task(count_turns())
+        got = await ours.draw(config=config)
+        counting.cancel()
+    assert (got.status, got.error["param"], fake.requests) == (400, "n", [])
+    assert turns > 400
