@@ -1,7 +1,7 @@
 """The fast path: relays a provider's response as it arrives, without parsing it.
 
 Only the start of the body is inspected, to measure the first image before anything is sent.
-Streamed events are searched for the secrets that the provider was sent.
+It is searched for the secrets that the provider was sent.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from aiohttp import ClientResponse, web
+from multidict import CIMultiDict
 
 from adapters.tools.image_header import HEADER_BYTES, ImageHeader
 from proxy.context import ATTEMPT
@@ -26,7 +27,7 @@ from proxy.upstream.client import Outcome
 from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import redact_stream
 from proxy.upstream.reply import is_compressed
-from proxy.upstream.reply_limits import reply_too_large
+from proxy.upstream.reply_limits import inflate, reply_too_large
 from proxy.upstream.timeout import total_timeout_error
 
 _IMAGE = re.compile(
@@ -39,17 +40,21 @@ async def relay(
 ) -> web.StreamResponse:
     """Relay a provider's response in chunks; the first ones are moved out of the outcome."""
     attempt, head = request[ATTEMPT], outcome.head
+    settings = request[SNAPSHOT].settings
+    limit = settings.limits.reply_bytes
+    chunks = _relay_chunks(provider, head, limit, settings.timeouts.total)
+    if is_compressed(provider):
+        chunks = inflate(chunks, provider.headers["content-encoding"], limit)
+    is_stream = provider.content_type == "text/event-stream"
+    if is_stream or is_compressed(provider):
+        _drop_body_headers(outcome.headers)
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)
-    if attempt.capture and is_compressed(provider):
-        attempt.capture.chunks = None
     header = measure_first_image(b"".join(head))
     if header:
         attempt.receipt = attempt.receipt.with_lines(*measured_receipt(1, header, attempt.params))
-    settings = request[SNAPSHOT].settings
-    chunks = _relay_chunks(provider, head, settings.limits.reply_bytes, settings.timeouts.total)
-    if response.content_type == "text/event-stream":
-        # One of the events may be an error message that repeats a secret.
-        chunks = redact_stream(chunks, outcome.secrets)
+    # An event, or a long error with a success status, may repeat a secret.
+    chunks = redact_stream(chunks, outcome.secrets)
+    if is_stream:
         chunks = _add_keepalives(chunks, settings.images.comment_seconds)
     sent = await stream_response(request, response, chunks)
     # The images are not parsed: count the requested number, with the size of the first one.
@@ -57,6 +62,12 @@ async def relay(
         attempt
     )
     return sent
+
+
+def _drop_body_headers(headers: CIMultiDict[str]) -> None:
+    """Drop the headers that hold only for the provider's own bytes: comments may be added."""
+    for name in ("content-length", "content-encoding", "content-md5", "digest", "etag"):
+        headers.popall(name, None)
 
 
 async def _relay_chunks(

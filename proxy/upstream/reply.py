@@ -94,10 +94,7 @@ async def read_plain(
         async for chunk in chunks:
             yield chunk
         return
-    async for chunk in inflate(chunks, response.headers["content-encoding"]):
-        limit -= len(chunk)
-        if limit < 0:
-            raise reply_too_large()
+    async for chunk in inflate(chunks, response.headers["content-encoding"], limit):
         yield chunk
 
 

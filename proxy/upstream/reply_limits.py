@@ -113,11 +113,20 @@ class Inflater:
             raise _damaged_reply()
 
 
-async def inflate(chunks: AsyncIterator[bytes], encoding: str) -> AsyncGenerator[bytes, None]:
-    """Yield a compressed body decompressed, one short piece for each turn of the event loop."""
-    inflater = Inflater(encoding)
+def inflate(chunks: AsyncIterator[bytes], encoding: str, limit: int) -> AsyncGenerator[bytes, None]:
+    """Return a compressed body decompressed, at most `limit` bytes; raise `UpstreamFailed`."""
+    return _inflate(chunks, Inflater(encoding), limit)
+
+
+async def _inflate(
+    chunks: AsyncIterator[bytes], inflater: Inflater, limit: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield one short piece for each turn of the event loop."""
     async for chunk in chunks:
         for piece in inflater.feed(chunk):
+            limit -= len(piece)
+            if limit < 0:
+                raise reply_too_large()
             yield piece
             await asyncio.sleep(0)
     inflater.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,17 @@ from yarl import URL
 from proxy.jobs.keys import JOBS
 from proxy.settings.loader import SettingsError, parse
 from tests.support import secret_markers
-from tests.support.gateway import KEY, PATH, Answered, Gateway, always, json_reply, provider
+from tests.support.gateway import (
+    KEY,
+    PATH,
+    Answered,
+    Gateway,
+    always,
+    gateway,
+    json_reply,
+    key_to,
+    provider,
+)
 from tests.support.repeating_provider import GOOD, watched
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told
 from tests.support.single_gateway import running
@@ -261,3 +272,42 @@ async def test_what_a_process_leaves_holds_no_key_and_no_prompt(tmp_path: Path) 
     said = "\n".join([out, err, *names, *manifests])
     assert loose(said) == []
     assert KEY not in said
+
+
+ODD_KEY = "sk-test+key/0123456789"
+SPELLINGS = {
+    "plain": ODD_KEY,
+    "an escaped plus": ODD_KEY.replace("+", r"\u002b"),
+    "in capitals": ODD_KEY.replace("+", r"\u002B"),
+    "an escaped slash": ODD_KEY.replace("/", r"\/"),
+    "all escaped": "".join(rf"\u{ord(it):04x}" for it in ODD_KEY),
+}
+WAYS_BACK: dict[str, tuple[int, str, str, bool]] = {
+    "an error": (401, "application/json", '{"error":{"message":"no KEY","type":"t"}}', False),
+    "an error in a success": (200, "application/json", '{"error":{"message":"no KEY"}}', False),
+    "a long reply": (200, "application/json", f'{{"data":["{"A" * 200_000}"],"k":"KEY"}}', False),
+    "an event": (200, "text/event-stream", 'data: {"error":{"message":"KEY"}}\n\n', False),
+    "a compressed error": (401, "application/json", '{"error":{"message":"no KEY"}}', True),
+    "a compressed event": (200, "text/event-stream", 'data: {"message":"KEY"}\n\n', True),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS.keys())
+@pytest.mark.parametrize(("status", "kind", "text", "packed"), WAYS_BACK.values(), ids=WAYS_BACK)
+async def test_a_key_is_redacted_however_it_is_written(
+    spelled: str, status: int, kind: str, text: str, *, packed: bool
+) -> None:
+    async def repeating(request: web.Request) -> web.Response:
+        del request
+        body = text.replace("KEY", spelled).encode()
+        headers = {"content-type": kind, **({"content-encoding": "gzip"} if packed else {})}
+        return web.Response(
+            body=gzip.compress(body) if packed else body, status=status, headers=headers
+        )
+
+    async with provider(repeating) as fake, gateway(key_to(fake, ODD_KEY)) as ours:
+        got = await ours.draw(params={"stream": "event" in kind}, virtual_key="up")
+        assert "content-encoding" not in got.headers
+        assert spelled.encode() not in got.body
+        assert ODD_KEY not in got.body.decode().replace(r"\u002b", "+").replace(r"\/", "/")
+        assert b"**" in got.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from base64 import b64encode
 
 import aiohttp
@@ -231,3 +232,33 @@ async def test_silence_between_events_is_broken_by_comments_and_within_one_it_is
         assert got.endswith(b": keep-alive\n\n")
         plain = got.replace(b": keep-alive\n\n", b"")
         assert plain == b"event: a\ndata: {}\n\nevent: b\ndata: {}\n\n"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_events_of_an_announced_length_keep_their_end_after_comments(*, packed: bool) -> None:
+    events = b"event: a\ndata: {}\n\n", b"event: completed\ndata: {}\n\n"
+    compressor = zlib.compressobj(wbits=31)
+    pieces = list(events)
+    if packed:
+        pieces = [compressor.compress(it) + compressor.flush(zlib.Z_SYNC_FLUSH) for it in events]
+        pieces[-1] += compressor.flush()
+
+    async def announced(request: web.Request) -> web.StreamResponse:
+        headers = {"content-type": "text/event-stream", "etag": '"e"', "digest": "d"}
+        if packed:
+            headers["content-encoding"] = "gzip"
+        response = web.StreamResponse(headers=headers)
+        response.content_length = sum(map(len, pieces))
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.08)
+        return response
+
+    async with gateway_to(announced, "images: {comment_seconds: 0.02}") as (ours, _):
+        got = await ours.draw(params={"stream": True}, **UP)
+        assert b": keep-alive\n\n" in got.body
+        assert got.body.replace(b": keep-alive\n\n", b"") == b"".join(events)
+        assert not {"content-length", "content-encoding", "etag", "digest"} & {
+            it.lower() for it in got.headers
+        }
