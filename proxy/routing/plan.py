@@ -160,11 +160,20 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
         A short placeholder such as `x` is not a secret: redacting it would garble the text.
         """
-        secret = (option.name for option in self.adapter.options if option.secret)
-        values = {self.credentials.api_key, *(self.credentials[name] for name in secret)}
+        values = self._written_secrets
         values.add(self._authorization)
         values |= {value.replace("/", "\\/") for value in values}  # escaped, as in some JSON
         return frozenset(value for value in values if len(value) >= _MIN_SECRET_LENGTH)
+
+    @property
+    def short_secrets(self) -> frozenset[str]:
+        """The secrets that are too short to be redacted in texts of others: for our own texts."""
+        return frozenset(it for it in self._written_secrets if 0 < len(it) < _MIN_SECRET_LENGTH)
+
+    @property
+    def _written_secrets(self) -> set[str]:
+        secret = (option.name for option in self.adapter.options if option.secret)
+        return {self.credentials.api_key, *(self.credentials[name] for name in secret)}
 
     @property
     def _authorization(self) -> str:

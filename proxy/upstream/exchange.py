@@ -5,6 +5,7 @@ The invariant: a credential goes to the target's origin and the provider's own h
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from yarl import URL
 from adapters.contract import Adapter, SignableRequest
 from adapters.http import ProviderReply, ProviderRequest
 from proxy.errors import UpstreamFailed
-from proxy.http.forwarding import via_header
+from proxy.http.forwarding import credential_headers, via_header
 from proxy.observability.tracing.hooks import traced_send
 from proxy.routing.plan import Target
 from proxy.upstream.connector import Connectors
@@ -81,27 +82,47 @@ async def describe_request(target: Target, request: ProviderRequest) -> dict[str
     """Return a request as it would be sent now, as JSON, with its secrets masked."""
     url, _ = resolve_url(target, request)
     content_type, body = await encode_body(request)
-    headers = _base_headers(request, content_type)
-    headers = _sign(target, request, url, headers, body, time.time())
-    secrets = target.secrets
-    masked = {name: _mask_header(name, value, secrets) for name, value in headers.items()}
+    base_headers = _base_headers(request, content_type)
+    headers = _sign(target, request, url, base_headers, body, time.time())
+    unsigned = {**base_headers, **target.forwarded_headers}
+    masked = _mask_headers(headers, unsigned, target)
     content: Any = request.json if request.json is not None else request.form
     if content is None and body:
         content = ProviderReply(body=body).json()
     return {
         "method": request.method,
-        "url": redact_text(str(url), secrets),
+        "url": _mask_secrets(str(url), target),
         "headers": dict(sorted(masked.items())),
         "body": content,
     }
 
 
-def _mask_header(name: str, value: str, secrets: frozenset[str]) -> str:
-    """Return a header's value with credentials, and signatures made with them, as `***`."""
-    if name in ("authorization", "cookie", "proxy-authorization"):
-        scheme, space, _ = value.partition(" ")
-        return f"{scheme} ***" if space else "***"
-    return redact_text(value, secrets)
+def _mask_headers(
+    headers: Mapping[str, str], unsigned: Mapping[str, str], target: Target
+) -> dict[str, str]:
+    """Return headers with what signing wrote, and what may be a credential, as `***`.
+
+    Their length does not matter: a short key is a key, too.
+    """
+    hidden = {name for name, value in headers.items() if unsigned.get(name) != value}
+    hidden |= credential_headers(headers).keys()
+    return {
+        name: _mask_value(name, value) if name in hidden else _mask_secrets(value, target)
+        for name, value in headers.items()
+    }
+
+
+def _mask_value(name: str, value: str) -> str:
+    scheme, space, _ = value.partition(" ")
+    return f"{scheme} ***" if space and name == "authorization" else "***"
+
+
+def _mask_secrets(text: str, target: Target) -> str:
+    """Return a text with the target's secrets as `***`; short ones where they are whole words."""
+    text = redact_text(text, target.secrets)
+    for secret in target.short_secrets:
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", "***", text)
+    return text
 
 
 def _base_headers(request: ProviderRequest, content_type: str) -> dict[str, str]:

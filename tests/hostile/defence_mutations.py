@@ -648,6 +648,13 @@ MUTATIONS = (
         "pass",
     ),
     Mutation(
+        "a dry run masks all that signing wrote, whatever its length",
+        "proxy/upstream/exchange.py",
+        "_mask_headers",
+        "hidden = {name for name, value in headers.items() if unsigned.get(name) != value}",
+        "hidden = {'authorization'}",
+    ),
+    Mutation(
         "a failure is logged by name and location",
         "proxy/errors.py",
         "traceback_summary",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 from yarl import URL
 
-from adapters import get_adapter
+from adapters import PROVIDERS, get_adapter
 from adapters.contract import Credentials, SignableRequest
 from adapters.http import ProviderRequest
 from proxy.errors import UpstreamFailed
@@ -17,7 +20,7 @@ from proxy.routing.plan import Target
 from proxy.settings.routing_config import parse_config
 from proxy.upstream import retry
 from proxy.upstream.client import PROVIDER_CLIENT
-from proxy.upstream.exchange import resolve_url
+from proxy.upstream.exchange import describe_request, resolve_url
 from tests.support.gateway import (
     ANSWER,
     B64,
@@ -239,3 +242,35 @@ def test_no_repr_shows_a_credential() -> None:
     config = parse_config({"provider": "openai", "api_key": SECRET})
     for value in (whose, whose.credentials, outgoing, config, at("https://x")):
         assert SECRET not in f"{value!r} {value}"
+
+
+SHORT = "pw12345"
+
+
+async def test_a_dry_run_shows_no_secret_of_any_provider_however_short() -> None:
+    for name in PROVIDERS:
+        adapter = get_adapter(name)
+        secrets = {option.name: SHORT for option in adapter.options if option.secret}
+        others = {"automatic1111_user": "me", "aws_access_key_id": "id", "tencent_secret_id": "id"}
+        declared = {it.name for it in adapter.options}
+        options = secrets | {key: it for key, it in others.items() if key in declared}
+        for given in ({}, options):
+            where = Target(adapter, Credentials(SHORT, given), "https://example.com/v1")
+            for path in ("/images", f"/images/{SHORT}?key={SHORT}&n=1"):
+                request = ProviderRequest(path, json={"n": 1}, headers={"x-said": f"a {SHORT}"})
+                shown = orjson.dumps(await describe_request(where, request)).decode()
+                assert SHORT not in shown, name
+                assert b64encode(f"me:{SHORT}".encode()).decode() not in shown, name
+                headers = orjson.loads(shown)["headers"]
+                outgoing = SignableRequest("POST", "https://example.com/v1", {}, b"", 0.0)
+                signed = adapter.sign(outgoing, where.credentials)
+                assert {headers[it].split()[-1] for it in signed} <= {"***"}, name
+
+
+async def test_a_dry_run_masks_forwarded_credentials_and_leaves_the_rest() -> None:
+    forwarded = {"x-api-key": "mine", "x-tenant": "t"}
+    where = replace(target(), credentials=Credentials("a"), forwarded_headers=forwarded)
+    shown = await describe_request(where, ProviderRequest("/images/available", json={}))
+    assert shown["headers"]["x-api-key"] == shown["headers"]["x-key"] == "***"
+    assert (shown["headers"]["x-tenant"], shown["headers"]["user-agent"]) == ("t", "easel")
+    assert shown["url"] == "https://api.bfl.ai/v1/images/available"
