@@ -98,7 +98,8 @@ async def replay_transcript(
 
     async with ScriptedProvider(transcript) as provider:
         chosen, headers = credentialing(transcript, provider)
-        settings = orjson.dumps({"api_keys": {"tests": {"key": KEY}}, **chosen}).decode()
+        tree = {"api_keys": {"tests": {"key": KEY}}, "sandbox": True, **chosen}
+        settings = orjson.dumps(tree).decode()
         app = make_app(
             parse(settings, environ={}), log_to=log, sleep=record_wait, make_call_id=lambda: 0
         )
