@@ -33,7 +33,7 @@ _READ_AHEAD_BYTES = 48 * 1024 * 1024
 """Bytes of concurrent disk reads, shared by all readers."""
 _MIN_READ, _MAX_READ = 32 * 1024, 256 * 1024
 """Bounds of one reader's share, in bytes."""
-_USUAL_BYTES, _USUAL_PARTS = 1024, 16
+_USUAL_BYTES, _USUAL_PARTS = 2048, 16
 """Bytes of headers, or of a failure, and number of parts that `BYTES_PER_JOB` includes."""
 _PART_BYTES, _SLOT_BYTES = 72, 8
 """Bytes that a part takes in memory beside its data, and what is left of that when it is gone."""
