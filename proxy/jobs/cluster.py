@@ -19,6 +19,7 @@ from typing import Self
 from multidict import CIMultiDict
 
 from adapters.errors import ImageError
+from proxy.background import run_supervised
 from proxy.errors import BlobStoreFailed
 from proxy.jobs.cluster_record import JobRecord, job_lost_error, make_record, record_size
 from proxy.jobs.directory import JobDirectory, JobResults, Lookup
@@ -70,7 +71,8 @@ class JobCluster:
         self._jobs.on_change = self._queue_change
         self._queue_all()
         self._tasks = [
-            asyncio.create_task(it) for it in (self._publish_loop(), self._heartbeat_loop())
+            asyncio.create_task(run_supervised("publication of jobs", self._publish_loop)),
+            asyncio.create_task(run_supervised("heartbeat of jobs", self._heartbeat_loop)),
         ]
         return self
 

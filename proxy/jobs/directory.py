@@ -18,8 +18,9 @@ own jobs.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ from proxy.state.ops import (
     StoreBusy,
     StoreUnavailable,
 )
+
+_LOG = logging.getLogger("easel")
 
 _HEARTBEAT_TTL = 10.0
 _LEASE_SECONDS = 150.0
@@ -90,6 +93,8 @@ class JobDirectory:
 
     def __init__(self, state: StateStore, jobs: JobStore, limits: DirectoryLimits) -> None:
         self.process_id = secrets.token_hex(8)
+        self.damaged_items = 0
+        """Number of damaged items of the state store that were skipped."""
         self._state = state
         self._jobs = jobs
         self._limits = limits
@@ -204,8 +209,19 @@ class JobDirectory:
         known, _, actions = await self._state.execute(
             Get(alive), Set(alive, b"", _HEARTBEAT_TTL), PopAll(inbox)
         )
-        decoded = [msgspec.msgpack.decode(it, type=tuple[str, str]) for it in actions]
-        return known is not None, decoded
+        return known is not None, list(self._decode_actions(actions))
+
+    def _decode_actions(self, actions: list[bytes]) -> Iterator[tuple[str, str]]:
+        """Yield requested actions; skip, count and log items that are damaged."""
+        damaged = 0
+        for item in actions:
+            try:
+                yield msgspec.msgpack.decode(item, type=tuple[str, str])
+            except (msgspec.MsgspecError, ValueError):
+                damaged += 1
+        if damaged:
+            self.damaged_items += damaged
+            _LOG.error("skipped damaged items in the shared state: %d so far", self.damaged_items)
 
     async def deregister(self) -> None:
         """Delete this process's heartbeat."""
@@ -250,7 +266,7 @@ class JobDirectory:
         adding = SetIfAbsent(name_key, mine, 2 * ttl)
         found = (await self._register(job, self._registration(job, record, adding)))[-1]
         while isinstance(found, bytes):
-            digest, other = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:].decode()
+            digest, other = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:].decode(errors="replace")
             if digest != job.key.digest:
                 await self._unregister(job)
                 raise key_reused_error()
@@ -277,7 +293,8 @@ class JobDirectory:
         Returns its id. If there is none, returns that of any equal job if `allow_any`, else "".
         """
         same = _hashed_key("same", key.caller, key.digest)
-        job_ids = [it.decode() for it in (await self._state.execute(List(same)))[0]]
+        items = (await self._state.execute(List(same)))[0]
+        job_ids = [it.decode(errors="replace") for it in items]
         found = [it for it in await self._look_up_all(job_ids) if not it.record.cannot_serve_retry]
         for it in found:
             if it.record.abandoned or not it.owner_alive:

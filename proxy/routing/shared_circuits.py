@@ -15,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from proxy.background import run_supervised
 from proxy.routing.circuit_breaker import LocalCircuitBreakers, threshold_exceeded
 from proxy.settings.policies import BreakerPolicy
 from proxy.state.ops import CompareAndSet, Get, StateStore, StoreUnavailable
@@ -62,7 +63,7 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._sync_loop())
+        self._task = asyncio.create_task(run_supervised("circuits", self._sync_loop))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -76,6 +77,8 @@ class SharedCircuitBreakers(LocalCircuitBreakers):
         super().on_result(name, policy, status)
         if status is None:
             return
+        if name not in self._pending and len(self._pending) >= _MAX_SHARED_CIRCUITS:
+            return  # The store is unavailable: this process's own circuits still work.
         own = self._pending.setdefault(name, _LocalCounts(policy))
         failed = policy.is_failure(status)
         own.failures += failed

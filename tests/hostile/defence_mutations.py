@@ -564,6 +564,27 @@ MUTATIONS = (
         "pass",
     ),
     Mutation(
+        "damaged items of the shared state are skipped",
+        "proxy/jobs/directory.py",
+        "JobDirectory._decode_actions",
+        "            except (msgspec.MsgspecError, ValueError):\n                damaged",
+        "            except ZeroDivisionError:\n                damaged",
+    ),
+    Mutation(
+        "background tasks are started again",
+        "proxy/background.py",
+        "run_supervised",
+        "            await asyncio.sleep(pause)\n",
+        "            return\n",
+    ),
+    Mutation(
+        "counts that cannot be shared are bounded",
+        "proxy/routing/shared_circuits.py",
+        "SharedCircuitBreakers.on_result",
+        "name not in self._pending and len(self._pending) >= _MAX_SHARED_CIRCUITS",
+        "False",
+    ),
+    Mutation(
         "a job takes a bounded part of the state that processes share",
         "proxy/jobs/cluster_record.py",
         "make_record",
