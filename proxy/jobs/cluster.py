@@ -19,7 +19,6 @@ from typing import Self
 from multidict import CIMultiDict
 
 from adapters.errors import ImageError
-from proxy.background import run_supervised
 from proxy.errors import BlobStoreFailed
 from proxy.jobs.cluster_record import JobRecord, job_lost_error, make_record, record_size
 from proxy.jobs.directory import JobDirectory, JobResults, Lookup
@@ -27,6 +26,7 @@ from proxy.jobs.job import Job, JobKey
 from proxy.jobs.recording import Recording, RecordingTruncated
 from proxy.jobs.shares import DirectoryShares
 from proxy.jobs.store import JobStore
+from proxy.state.background import run_supervised
 from proxy.state.ops import StoreClosed, StoreUnavailable
 
 _HEARTBEAT_SECONDS = 0.25

@@ -109,7 +109,6 @@ class Target(msgspec.Struct, frozen=True, dict=True):
         With a cache policy other clients may get the response, so that all forwarded headers count
         but those of one try.
         """
-        """A digest of everything that may change a response, for cache keys."""
         return self.identity(_ParamsDigests())
 
     def identity(self, digests: _ParamsDigests) -> str:

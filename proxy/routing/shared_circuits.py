@@ -15,9 +15,9 @@ from typing import Self
 
 import msgspec
 
-from proxy.background import run_supervised
 from proxy.routing.circuit_breaker import LocalCircuitBreakers, threshold_exceeded
 from proxy.settings.policies import BreakerPolicy
+from proxy.state.background import run_supervised
 from proxy.state.ops import CompareAndSet, Get, StateStore, StoreUnavailable
 
 _KEY = "circuits"

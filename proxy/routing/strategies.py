@@ -213,8 +213,6 @@ def circuit_location(circuit: str) -> str:
 
     A caller's own circuit of a saved config has `@` and the caller's name at the end. Only the
     beginning of an inline config's digest is shown, because the config may hold a secret.
-    A caller's own circuit of a saved config has `@` and the caller's name at the end. Of an inline
-    config's digest only the beginning is shown: the config may hold a secret.
 
     >>> circuit_location("saved:pc:config.targets[0]#1a2b3c4d")
     'saved:pc:config.targets[0]'

@@ -184,17 +184,15 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
     base_url, private = _origin(config, chosen, context)
     header_names = headers.get("x-portkey-forward-headers", "")
     names = header_names.split(",") if header_names else config.forward_headers
-    passed = forward_headers(names, headers, context.settings.api_keys) if names else {}
-    if passed and chosen.operator_credential:
-        check_beside_stored_key(passed, chosen.adapter.reserved_headers)
     if len(names) > MAX_FORWARDED_HEADERS:
         raise BadRequest(
             f"At most {MAX_FORWARDED_HEADERS} headers may be forwarded.",
             code="invalid_forward_header",
             param="x-portkey-forward-headers",
         )
-    is_ours = context.caller.key_in_authorization
-    passed = forward_headers(names, headers, bearer_is_gateway_key=is_ours) if names else {}
+    passed = forward_headers(names, headers, context.settings.api_keys) if names else {}
+    if passed and chosen.operator_credential:
+        check_beside_stored_key(passed, chosen.adapter.reserved_headers)
     missing = chosen.adapter.missing_credentials(chosen.credentials)
     if missing and not _custom_host(config, chosen, headers) and "authorization" not in passed:
         raise BadRequest(

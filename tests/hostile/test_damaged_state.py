@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy.background import run_supervised
 from proxy.jobs.budget import RecordingBudget
 from proxy.jobs.directory import DirectoryLimits, JobDirectory, _hashed_key
 from proxy.jobs.job import JobKey
@@ -16,6 +15,7 @@ from proxy.jobs.store import JobStore
 from proxy.routing import shared_circuits
 from proxy.routing.shared_circuits import SharedCircuitBreakers
 from proxy.settings.policies import BreakerPolicy
+from proxy.state.background import run_supervised
 from proxy.state.memory import MemoryStore
 from proxy.state.ops import Append
 

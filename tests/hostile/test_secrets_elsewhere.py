@@ -30,6 +30,7 @@ from tests.support.gateway import (
     key_to,
     provider,
 )
+from tests.support.providers import HeldProvider
 from tests.support.repeating_provider import GOOD, watched
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, keys_in, loose, told
 from tests.support.single_gateway import running
@@ -45,12 +46,13 @@ async def drawn(ours: Gateway, **headers: str) -> Answered:
 
 async def _slow(request: web.Request) -> web.Response:
     del request
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.05)
     return json_reply(GOOD)
 
 
 async def test_a_job_tells_nobody_but_its_caller() -> None:
-    async with watched(_slow) as (ours, _, sinks):
+    held = HeldProvider(orjson.dumps(GOOD))
+    async with watched(held.reply) as (ours, _, sinks):
         begun = await drawn(ours, prefer="respond-async")
         place = begun.headers["location"]
         for method in ("GET", "DELETE"):
@@ -58,6 +60,7 @@ async def test_a_job_tells_nobody_but_its_caller() -> None:
             assert foreign.status == 404
             assert loose(told(foreign)) == []
         answers = [begun, await ours.ask(method="GET", path=place, **UP)]
+        held.release.set()
         await until(lambda: ours.app[JOBS].running_count == 0)
         answers += [await ours.ask(method=it, path=place, **UP) for it in ("GET", "DELETE", "GET")]
         assert [it.status for it in answers] == [202, 202, 200, 204, 404]
@@ -201,7 +204,8 @@ async def test_a_bug_is_told_by_its_place(place: str, monkeypatch: pytest.Monkey
         for headers in ({}, {"x_easel_keepalive": "1"}, {"prefer": "respond-async"}):
             with suppress(aiohttp.ClientError):  # an answer that was cut says nothing
                 assert loose(told(await drawn(ours, **headers))) == []
-        await asyncio.sleep(0.1)
+        await until(lambda: ours.app[JOBS].running_count == 0)
+        await ours.access_log()
     assert loose(sinks.text) == []
 
 
@@ -217,7 +221,7 @@ async def test_a_bug_in_mid_answer_is_told_by_its_place(monkeypatch: pytest.Monk
     async with watched(always(GOOD)) as (ours, _, sinks):
         with pytest.raises(aiohttp.ClientError):
             await drawn(ours)
-        await asyncio.sleep(0.1)
+        await ours.access_log()
     assert loose(sinks.text) == []
 
 
@@ -237,7 +241,7 @@ async def test_no_value_of_ours_shows_a_secret() -> None:
         await ours.draw(PROMPT, **{**UP, "x_portkey_config": config, "x_portkey_virtual_key": ""})
         await drawn(ours, prefer="respond-async")
         for _ in range(3):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.03)
             ours_alone = [it for it in gc.get_objects() if _is_ours(it)]
             sinks.reprs += [repr(it) for it in ours_alone]
         assert len(ours_alone) > 100

@@ -5,7 +5,6 @@ Every byte that a real receiver got is searched, whatever the way and whatever t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.jobs.keys import JOBS
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.spans import Tracer
 from proxy.settings.schema import Tracing
@@ -34,6 +34,7 @@ from tests.support.gateway import (
 from tests.support.otlp import Received, fresh_receiver
 from tests.support.repeating_provider import CREDENTIALS, GOOD, REPLIES, SETTINGS_TEXT, WAYS, _asked
 from tests.support.secret_markers import GATEWAY_KEY, PROMPT, STORED, loose
+from tests.support.waiting import until
 
 MARKED = {"x-portkey-api-key": GATEWAY_KEY, "x-portkey-virtual-key": "up"}
 SIGNED = "/a/PROMPTMARK.png?X-Signature=KEYMARK"
@@ -160,7 +161,7 @@ async def test_a_bug_is_told_by_its_name(place: str, monkeypatch: pytest.MonkeyP
     async with traced(always(GOOD), into) as (ours, _):
         for headers in ({}, {"x-easel-keepalive": "1"}, {"prefer": "respond-async"}):
             await _asked(ours, {**MARKED, **headers}, {})
-        await asyncio.sleep(0.1)
+        await until(lambda: ours.app[JOBS].running_count == 0)
     assert leaks(into[0]) == []
     assert b"ValueError" in into[0].raw
 

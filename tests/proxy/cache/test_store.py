@@ -117,15 +117,18 @@ async def test_a_look_up_does_not_wait_longer_than_its_timeout(
     async with running_cache(tmp_path) as ours:
         kept = False
 
+        gate = asyncio.Event()
+
         async def keep() -> None:
             nonlocal kept
-            await asyncio.sleep(0.2)
+            await gate.wait()
             kept = True
 
         ours.cache.store_in_background(b"k", keep(), 1)
         assert not await is_there(ours, b"k")
         assert await ours.cache.purge("a", None) == 0
-        await asyncio.sleep(0.3)
+        gate.set()
+        await asyncio.sleep(0.05)  # What was not cancelled would go on by now.
         assert not kept
 
 
