@@ -14,7 +14,7 @@ from tests.support.source_tree import ROOT, dotted, imported, modules, sources
 
 ORDER: tuple[frozenset[str], ...] = (
     frozenset({"errors", "sandbox"}),
-    frozenset({"background", "settings"}),
+    frozenset({"settings"}),
     frozenset({"http", "state"}),
     frozenset({"routing"}),
     frozenset({"context"}),
@@ -32,7 +32,7 @@ ORDER: tuple[frozenset[str], ...] = (
 )
 """The packages of `proxy`, lowest first. Each may import what stands on an earlier line."""
 
-TOP_LEVEL = {"__init__", "__main__", "app", "background", "cluster", "context", "errors"}
+TOP_LEVEL = {"__init__", "__main__", "app", "cluster", "context", "errors"}
 """The modules directly in `proxy`."""
 
 TEST_FOLDERS = {

@@ -169,7 +169,7 @@ def shown(default: object) -> str:
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `([a-z0-9_.]+)` \| `?([^|` ]+)`? \|", part("Settings"), re.MULTILINE)
     defaults = dict.fromkeys(SETTINGS - SECTIONS.keys(), "none")
-    defaults["state_dir"] = Settings().state_dir
+    defaults |= {"state_dir": Settings().state_dir, "sandbox": shown(Settings().sandbox)}
     for section, kind in SECTIONS.items():
         fields = kind.__struct_fields__
         defaults |= {f"{section}.{key}": shown(getattr(kind(), key)) for key in fields}

@@ -23,7 +23,7 @@ from proxy.sandbox.response import Chunks, error_body, json_body, sse_event
 
 RENDER_POOL = web.AppKey("painters", RenderPool)
 
-SECRET_HEADER = "x-easel-process"  # noqa: S105 - a header's name
+SECRET_HEADER = "easel-process-secret"  # noqa: S105 - a header's name
 _MAX_BODY = 32 << 20
 _CHUNK = 256 << 10
 _CLOSING_SECONDS = 0.2
