@@ -29,7 +29,8 @@ def redact(body: bytes, secrets: frozenset[str]) -> bytes:
     """Return a body without the secrets; above `ERROR_LIMIT` bytes, only those without escapes."""
     for secret in secrets:
         body = body.replace(secret.encode(), b"***")
-    if secrets and len(body) <= ERROR_LIMIT and b"\\" in body:
+    # A null byte is never in JSON, and nearly always in an image.
+    if secrets and len(body) <= ERROR_LIMIT and b"\\" in body and b"\0" not in body:
         body = _redact_escaped(body, secrets)
     return body
 
