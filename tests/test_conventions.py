@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -188,3 +189,57 @@ def test_test_modules_import_no_test_modules() -> None:
         for name in imported(tree):
             shared = name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")
             assert not shared, f"{path} imports {name}: shared code belongs in tests/support"
+
+
+LONG_SLEEPS: dict[str, tuple[int, str]] = {
+    "tests/deploy/test_monitoring.py": (2, "polls Prometheus, which scrapes once a second"),
+    "tests/deploy/test_restarts.py": (1, "HAProxy checks its servers once a second"),
+    "tests/hostile/test_slow_clients.py": (1, "a client that never reads, beyond its timeout"),
+    "tests/proxy/cache/test_store.py": (1, "a store outlasts the purge"),
+    "tests/proxy/endpoints/test_jobs.py": (1, "a job runs while it is polled"),
+    "tests/proxy/jobs/test_cluster.py": (2, "the shortest keep-alive interval is a second"),
+    "tests/proxy/jobs/test_delivery.py": (1, "a job fails after several keep-alive intervals"),
+    "tests/proxy/jobs/test_store.py": (4, "jobs expire, each at its own time"),
+    "tests/proxy/middlewares/test_jobs.py": (4, "a provider is slower than a keep-alive interval"),
+    "tests/proxy/observability/metrics/test_request.py": (1, "the cache stores in the background"),
+    "tests/proxy/observability/tracing/test_export.py": (1, "closing waits for the exporter"),
+    "tests/proxy/pipeline/test_passthrough.py": (1, "silences longer than a comment interval"),
+    "tests/proxy/pipeline/test_sse.py": (1, "a silence longer than a comment interval"),
+    "tests/proxy/sandbox/test_server.py": (1, "drawing goes on after its client has left"),
+    "tests/proxy/server/test_drain.py": (1, "closing waits for a client that does not read"),
+    "tests/proxy/server/test_run.py": (5, "buffers fill, and results expire, in another process"),
+    "tests/proxy/upstream/test_client.py": (2, "a stream that outlasts the total timeout"),
+    "tests/proxy/upstream/test_http1.py": (
+        1,
+        "memory is read once it is stable",
+    ),
+    "tests/proxy/upstream/test_retry.py": (4, "time spent counts against a timeout"),
+    "tests/proxy/workers/test_metrics.py": (1, "workers report what they count once a second"),
+    "tests/support/providers.py": (1, "a provider that clients with a short timeout leave"),
+    "tests/support/single_gateway.py": (1, "a provider that clients with a short timeout leave"),
+    "tests/support/slow_clients.py": (1, "a client that sends slowly, within each timeout"),
+    "tests/system/test_listeners.py": (3, "a client that never reads, beyond its timeout"),
+    "tests/system/test_sdk_retries.py": (1, "longer than jobs.wait_seconds"),
+}
+"""How often each module sleeps for 0.1 seconds and more, and why. Wait for an event or a condition
+instead (tests/support/waiting.py)."""
+
+
+def test_tests_wait_for_conditions_instead_of_sleeping() -> None:
+    programs = {"cluster", "fuzz"}
+    found = Counter(
+        str(path)
+        for path, tree in sources("tests").items()
+        if path.parts[1] not in programs
+        for node in ast.walk(tree)
+        if _is_long_sleep(node)
+    )
+    assert found == {path: count for path, (count, _) in LONG_SLEEPS.items()}
+
+
+def _is_long_sleep(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+        return False
+    seconds = node.args[0].value
+    is_long = isinstance(seconds, int | float) and seconds >= 0.1
+    return is_long and ast.unparse(node.func) in ("asyncio.sleep", "time.sleep")

@@ -36,7 +36,7 @@ async def test_a_key_that_was_taken_out_opens_nothing_from_the_next_request_on()
 
 def without_virtual_key(fake: Provider) -> str:
     del fake
-    return CACHED.replace("virtual_key: up", "provider: sandbox")
+    return CACHED.replace("virtual_key: up", "provider: sandbox") + "sandbox: true\n"
 
 
 def with_another_credential(fake: Provider) -> str:
