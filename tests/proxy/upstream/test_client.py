@@ -156,7 +156,7 @@ async def test_an_early_refusal_of_a_large_body_is_passed_on() -> None:
 
 
 async def test_the_sandbox_needs_no_network() -> None:
-    async with gateway() as ours:
+    async with gateway("sandbox: true\n") as ours:
         got = await ours.draw(params={"size": "64x64"}, provider="sandbox")
         assert (got.status, got.headers["x-portkey-provider"]) == (200, "sandbox")
 

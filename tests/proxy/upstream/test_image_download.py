@@ -61,7 +61,7 @@ async def test_images_keep_their_order() -> None:
         return web.Response(body=PNG + request.path.encode())
 
     async with pictures(numbered, count=4) as (ours, _):
-        data = (await drawn(ours, n=4)).json["data"]
+        data = (await drawn(ours)).json["data"]
         found = [base64.b64decode(it["b64_json"])[-5:-4] for it in data]
         assert found == [b"0", b"1", b"2", b"3"]
 
@@ -123,6 +123,6 @@ async def test_a_broken_download_does_not_break_other_images() -> None:
         return response
 
     async with pictures(second_cut, count=3, limit=200_000) as (ours, _):
-        got = await drawn(ours, n=3)
+        got = await drawn(ours)
         assert len(got.json["data"]) == 2
         assert "failed images=1>connection_lost" in got.headers["x-easel-receipt"]
