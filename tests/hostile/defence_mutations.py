@@ -718,6 +718,13 @@ MUTATIONS = (
         "True",
     ),
     Mutation(
+        "what the traces' library quotes of its headers is not logged",
+        "proxy/observability/tracing/export.py",
+        "SpanExport.open",
+        "        _hide_headers()\n",
+        "",
+    ),
+    Mutation(
         "a caller's baggage is not sent to providers by default",
         "proxy/observability/tracing/propagation.py",
         "propagation_headers",

@@ -24,6 +24,7 @@ from proxy.settings.schema import Tracing
 
 _LOG = logging.getLogger("easel")
 _SDK = logging.getLogger("opentelemetry")
+_SDK_HEADER_PARSER = logging.getLogger("opentelemetry.util.re")
 
 _FLUSH_SECONDS = 3.0
 """How long shutdown waits for the last spans to be sent."""
@@ -43,6 +44,7 @@ class SpanExport:
     def open(self) -> TracerProvider:
         """Start the exporter and return the SDK's tracer provider."""
         settings = self._settings
+        _hide_headers()
         # Without an endpoint, the exporter reads the environment.
         exporter = self._exporter = _LoggingExporter(
             OTLPSpanExporter(traces_url(settings.endpoint))
@@ -116,6 +118,20 @@ class _QueueFullHandler(logging.Handler):
         if not self._has_logged and str(record.msg).startswith("Queue full"):
             self._has_logged = True
             _LOG.warning("traces: export queue full; dropping spans")
+
+
+class _ValueFilter(logging.Filter):
+    """Removes what a message quotes: a malformed header of OTEL_EXPORTER_OTLP_HEADERS, a key."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the message, with `***` for each value."""
+        record.args = ("***",) * len(record.args or ())
+        return True
+
+
+def _hide_headers() -> None:
+    if not any(isinstance(it, _ValueFilter) for it in _SDK_HEADER_PARSER.filters):
+        _SDK_HEADER_PARSER.addFilter(_ValueFilter())
 
 
 def _silence_sdk() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -201,3 +202,19 @@ async def test_a_process_ends_in_good_order_while_its_receiver_is_stuck(tmp_path
             # Within 20 seconds: see `Running.end`.
             status, _, complaints = await easel.end()
     assert (status, complaints) == (0, "")
+
+
+async def test_a_malformed_header_of_the_receiver_is_reported_without_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    malformed = "authorization=Bearer sk-SECRET-0123456789;, api-key SECRET, =SECRET"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", malformed)
+    lines = io.StringIO()
+    parser, handler = logging.getLogger("opentelemetry.util.re"), logging.StreamHandler(lines)
+    parser.addHandler(handler)
+    try:
+        async with Tracer(Tracing(endpoint="http://127.0.0.1:9")):
+            assert lines.getvalue().count("Header format invalid") == 3
+    finally:
+        parser.removeHandler(handler)
+    assert "SECRET" not in lines.getvalue()
