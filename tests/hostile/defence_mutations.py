@@ -721,8 +721,8 @@ MUTATIONS = (
         "what the traces' library quotes of its headers is not logged",
         "proxy/observability/tracing/export.py",
         "SpanExport.open",
-        "        _hide_headers()\n",
-        "",
+        "_hide_headers()",
+        "pass",
     ),
     Mutation(
         "a caller's baggage is not sent to providers by default",
