@@ -103,9 +103,10 @@ class Settings:
     """All settings.
 
     `api_keys` maps the SHA-256 digest of a key to its name, `default_configs` that name to its
-    config. `sandbox` is whether the built-in provider may be used: by that setting, or because a
-    virtual key names it. `price_table` is read from the file `prices`, or is the table inside the
-    package. `file` is the path of the settings file, "" without one, and `version` a digest of its
+    config. `sandbox` is whether the built-in provider may be used: by that setting, or because
+    a virtual key or a config names it. `price_table` is read from the file `prices`, or is the
+    table inside the package. `file` is the path of the settings file, "" without one, and
+    `version` a digest of its
     text before references are expanded. `file_settings` are the settings of the file alone, if the
     command line or a generated key changed them. `config_hashes` holds a hash of each config's
     text, because compiled conditions do not compare equal.
@@ -209,8 +210,8 @@ def parse(
         api_keys=parser.api_keys(),
         default_configs=parser.default_configs(),
         virtual_keys=(virtual_keys := parser.virtual_keys()),
-        sandbox=parser.sandbox(virtual_keys),
-        configs=parser.configs(virtual_keys),
+        configs=(configs := parser.configs(virtual_keys)),
+        sandbox=parser.sandbox(virtual_keys, configs),
         trusted_custom_hosts=parser.trusted_hosts(environ.get(_TRUSTED, "")),
         state_dir=parser.text("state_dir", ".easel"),
         prices=(found := parser.prices())[0],
@@ -276,13 +277,19 @@ class _SettingsParser:
         self.add_problem((name,), "must be a string that is not empty")
         return default
 
-    def sandbox(self, virtual_keys: Mapping[str, VirtualKey]) -> bool:
-        """Return whether the settings turn the built-in provider on."""
+    def sandbox(
+        self, virtual_keys: Mapping[str, VirtualKey], configs: Mapping[str, Config]
+    ) -> bool:
+        """Return whether the settings name the built-in provider, anywhere."""
         value = self.get(adapters.DEMO, default=False)
         if not isinstance(value, bool):
             self.add_problem((adapters.DEMO,), "must be true or false")
+        named = {leaf.provider for config in configs.values() for leaf in config.leaves}
+        named |= {it.adapter.id for it in virtual_keys.values()}
         return value is True or any(
-            it.adapter.base_url == IN_PROCESS for it in virtual_keys.values()
+            adapters.get_adapter(name).base_url == IN_PROCESS
+            for name in named
+            if name in adapters.NAMES
         )
 
     def prices(self) -> tuple[str, Prices]:

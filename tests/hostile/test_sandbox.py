@@ -33,7 +33,11 @@ async def test_a_gateway_whose_settings_do_not_name_it_has_no_sandbox(
         got = await ours.draw(params={"size": "64x64"}, **named)
         assert (got.status, got.error["code"]) == (400, "unknown_provider")
         assert "`sandbox: true`" in got.error["message"]
-        for more in ("sandbox: true", "virtual_keys: {box: {provider: sandbox}}"):
+        for more in (
+            "sandbox: true",
+            "virtual_keys: {box: {provider: sandbox}}",
+            "configs: {box: {targets: [{provider: sandbox}]}}",
+        ):
             assert not await ours.reload(more)
             assert (await ours.draw(params={"size": "64x64"}, **named)).status == 200
         assert not await ours.reload("sandbox: false")
