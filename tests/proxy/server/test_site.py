@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,7 +110,5 @@ async def test_a_handshake_has_as_long_as_a_head(tmp_path: Path) -> None:
         doors = await start_sites(runner, [listener], tls, Timeouts(head=0.2))
         with socket.create_connection(listener.socket.getsockname()) as silent:
             silent.settimeout(10)
-            started = time.monotonic()
             assert await asyncio.to_thread(silent.recv, 1) == b""
-            assert time.monotonic() - started < 5
         await close_sites(doors)

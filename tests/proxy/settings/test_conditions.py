@@ -212,9 +212,9 @@ def test_levels_beside_each_other_are_not_below_each_other() -> None:
 )
 def test_no_pattern_takes_long(pattern: str) -> None:
     test = compile_query({"params.prompt": {"$regex": pattern}})
-    began = time.perf_counter()
+    began = time.process_time()
     assert not test(RequestFacts({}, {"prompt": "ab" * 1_000_000 + "!"}, "/"))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_the_patterns_of_one_config_share_their_room() -> None:

@@ -49,11 +49,11 @@ def test_json_is_read(text: str) -> None:
     ids=range(13),
 )  # fmt: skip
 def test_what_parsers_disagree_on_is_refused_at_its_place_and_soon(text: str, path: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ConfigError) as caught:
         parse_config_json(text)
     assert (caught.value.path, type(caught.value)) == (path, ConfigError)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

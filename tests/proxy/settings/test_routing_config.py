@@ -256,18 +256,18 @@ BAD: list[tuple[Any, str, str]] = [
 
 @pytest.mark.parametrize(("raw", "path", "message"), BAD, ids=range(len(BAD)))
 def test_what_is_wrong_is_told_with_its_place_and_soon(raw: Any, path: str, message: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     (found,) = errors_of(raw).items()
     assert found[0] == path
     assert message in found[1]
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_not_every_one_of_many_faults_is_told() -> None:
     targets = [{"targets": [{"weird": 1}] * MAX_TARGETS}] * MAX_TARGETS
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(errors_of({"targets": targets})) <= 2 * MAX_ERRORS
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_everything_wrong_is_told_at_once() -> None:
