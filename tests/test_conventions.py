@@ -213,7 +213,7 @@ LONG_SLEEPS: dict[str, tuple[int, str]] = {
         1,
         "memory is read once it is stable",
     ),
-    "tests/proxy/upstream/test_retry.py": (4, "time spent counts against a timeout"),
+    "tests/proxy/upstream/test_retry.py": (3, "time spent counts against a timeout"),
     "tests/proxy/workers/test_metrics.py": (1, "workers report what they count once a second"),
     "tests/support/providers.py": (1, "a provider that clients with a short timeout leave"),
     "tests/support/single_gateway.py": (1, "a provider that clients with a short timeout leave"),

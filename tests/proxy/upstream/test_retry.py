@@ -457,9 +457,15 @@ async def test_time_spent_on_a_refused_submission_is_not_the_jobs() -> None:
 
 
 async def test_the_total_timeout_covers_all_tries() -> None:
+    waits = iter(range(5))
+
+    async def wait_forever_after_the_second_try(_: float) -> None:
+        if next(waits) == 1:
+            await asyncio.Event().wait()
+
     async with talk(*[503] * 5, attempts=5) as it:
-        it.upstream.settings = Settings(timeouts=Timeouts(total=0.2))
-        it.upstream.sleep = lambda _: asyncio.sleep(0.15)
+        it.upstream.settings = Settings(timeouts=Timeouts(total=1))
+        it.upstream.sleep = wait_forever_after_the_second_try
         assert (await it.draw(), it.asked) == (504, 2)
 
 
