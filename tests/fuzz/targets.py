@@ -21,9 +21,13 @@ from adapters.http import ProviderReply
 from adapters.table.table import UnsupportedPolicy
 from adapters.tools.sse import EventParser
 from proxy.errors import error_body
+from proxy.http.body import parse_params
+from proxy.http.body_limits import BodyMemory, BodyReservation
+from proxy.http.headers import json_headers
+from proxy.pipeline.params import final_params
 from proxy.pipeline.translate import prepare_calls
 from proxy.routing.attempt import Attempt
-from proxy.routing.plan import Caller
+from proxy.routing.plan import Caller, leaf_targets
 from proxy.routing.plan import Target as PlanTarget
 from proxy.routing.resolver import Resolver
 from proxy.settings import routing_config
@@ -32,6 +36,7 @@ from proxy.settings.loader import TOP_LEVEL_KEYS, Settings, SettingsError, parse
 from proxy.settings.routing_config import ConfigError
 from proxy.upstream.reply_limits import MAX_RATIO, Inflater, ValueCounter
 from tests.fuzz.fuzz_input import FuzzInput
+from tests.support.counted_work import count_work
 from tests.support.malformed import _below, _changed
 from tests.support.transcripts import Transcript, conversation, transcripts_of
 
@@ -208,6 +213,84 @@ def compressed_body(data: bytes) -> None:
     assert whole.values == cut.values
 
 
+def unfolding(data: bytes) -> None:
+    """Count the work of a request whose body, config, metadata and header repeat something."""
+    source = FuzzInput(data)
+    body_, config = _repeated(source, _BODY_SIZE), _repeated_config(source)
+    metadata = _repeated(source, _HEADER_SIZE)
+    check_work(body_, config, metadata, "x-a," * (source.number(2) * source.number(2000)))
+
+
+def check_work(body_: bytes, config: bytes, metadata: bytes, names: str) -> None:
+    """Assert that the work of a request stays within a bound that grows with its bytes only."""
+    spaces = iter((b" ", b"  "))  # Each run sends another text, so that none is found in a cache.
+
+    def take() -> None:
+        with suppress(ImageError):
+            _take(body_, config + next(spaces), metadata, names)
+
+    work, size = count_work(take), sum(map(len, (body_, config, metadata, names)))
+    assert work.steps < _STEPS + _STEPS_PER_BYTE * size, f"{work.steps} steps for {size} bytes"
+    assert work.peak < _MEMORY + _MEMORY_PER_BYTE * size, f"{work.peak} bytes for {size} bytes"
+
+
+_PIECES = (
+    *("{}", "[]", "0", '""', "[[]]", '{"a":0}', '{"a":{"a":[{}]}}', '"a[*].b"', '"a[0].b"'),
+    *('{"targets":[{}]}', '{"override_params":{"a":0}}', '{"drop_params":["a[0]"]}'),
+)
+_BODY_SIZE, _HEADER_SIZE = 20_000, 8000
+_STEPS, _STEPS_PER_BYTE = 1_500_000, 50
+_MEMORY, _MEMORY_PER_BYTE = 3 << 20, 64
+
+
+def _repeated(source: FuzzInput, most: int) -> bytes:
+    """Return a JSON object of about `most` bytes in which an item or a key repeats."""
+    piece, keyed = source.choose(_PIECES), source.number(3) == 0
+    count = source.number(1 + most // (len(piece) + 8 * keyed))
+    items = ",".join(f'"k{i}":{piece}' if keyed else piece for i in range(count))
+    inside = f"{{{items}}}" if keyed else f"[{items}]"
+    return f'{{"prompt":"p","model":"@up/m","a":{inside}}}'.encode()
+
+
+def _repeated_config(source: FuzzInput) -> bytes:
+    """Return a config whose parameters, paths, header names and targets repeat."""
+    left = _HEADER_SIZE
+    level: dict[str, Any] = {}
+    for key in ("override_params", "default_params", "drop_params", "forward_headers"):
+        count = source.number(2) * source.number(1 + left // 16)
+        left -= 16 * count
+        level[key] = [f"x-{i}" for i in range(count)]
+        if key == "drop_params":
+            level[key] = [f"a[{source.choose(('*', 0, i))}].k{i}" for i in range(count)]
+        elif key != "forward_headers":
+            level[key] = {f"k{i}": 0 for i in range(count)}
+    targets: list[Any] = [{}] * min(source.number(101), max(left, 0) // 3)
+    if targets:
+        level |= {"strategy": {"mode": "fallback"}, "targets": [{"targets": targets}] * 9}
+    return orjson.dumps(level)
+
+
+def _take(body_: bytes, config: bytes, metadata: bytes, names: str) -> None:
+    """Read a request and resolve it, as the routing middleware does; prepare some attempts."""
+    resolver, settings, _ = _resolver()
+    asked = CIMultiDict(
+        {"x-portkey-config": config.decode(), "x-portkey-metadata": metadata.decode()}
+    )
+    if names:
+        asked["x-portkey-forward-headers"] = names
+    reservation = BodyReservation(BodyMemory(settings.limits.bodies_bytes))
+    reading = parse_params(body_, json_headers(asked), reservation, settings.limits)
+    try:
+        reading.send(None)  # A small body is parsed without a thread, so nothing is awaited.
+    except StopIteration as end:
+        params = end.value[1]
+        plan = resolver.resolve(asked, Caller("c"), params)
+        assert plan.root.cache_identity
+        for leaf in leaf_targets(plan.root)[:3]:
+            final_params(params, leaf)
+
+
 TARGETS: tuple[Target, ...] = (
-    *(settings_text, config_text, headers, body, replies, events, sizes, compressed_body),
+    *(settings_text, config_text, headers, body, unfolding, replies, events, sizes),
+    compressed_body,
 )
