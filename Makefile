@@ -32,7 +32,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/py
   $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.tested ## Test the adapters and the in-process gateway (under a minute)
-	@$(PYTEST) --numprocesses 3 -m 'not process' --ignore=tests/deploy --ignore=tests/faults --ignore=tests/system
+	@$(PYTEST) -m 'not process' --ignore=tests/contract --ignore=tests/deploy --ignore=tests/faults --ignore=tests/hostile --ignore=tests/system
 
 test: $(VENV)/.tested ## Run every test (under 4 minutes)
 	@$(PYTEST)
