@@ -31,7 +31,7 @@ clean: ## Remove everything that was installed or built; state_dir stays
 PYTEST = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache \
   $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/.tested ## Test the adapters and the in-process gateway (under a minute)
+test-fast: $(VENV)/.tested ## Test the adapters and the in-process gateway (about a minute)
 	@$(PYTEST) -m 'not process' --ignore=tests/contract --ignore=tests/deploy --ignore=tests/faults --ignore=tests/hostile --ignore=tests/system
 
 test: $(VENV)/.tested ## Run every test (under 4 minutes)

@@ -1,4 +1,4 @@
-"""Signed URLs of blobs: whoever has the URL may read the one blob, until it expires.
+"""Signed URLs of blobs: anyone who has the URL may read that one blob, until it expires.
 
     /v1/images/blobs/{id}.{ext}?expires={seconds since the epoch}&sig={owner}{mac}
 

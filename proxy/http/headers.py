@@ -22,7 +22,7 @@ MAX_NAMESPACE_LENGTH = 256
 _ESSENTIAL = frozenset({"content-type", "content-length", "content-encoding"})
 _MAX_ESSENTIAL_BYTES = 512
 _HEADER_OVERHEAD = 64
-"""Bytes that a header takes beside its text."""
+"""Bytes that a header takes in addition to its text."""
 
 
 def drop_longest(headers: Iterable[tuple[str, str]], limit: int) -> list[tuple[str, str]]:

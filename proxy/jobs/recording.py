@@ -36,7 +36,7 @@ _MIN_READ, _MAX_READ = 32 * 1024, 256 * 1024
 _USUAL_BYTES, _USUAL_PARTS = 2048, 16
 """Bytes of headers, or of a failure, and number of parts that `BYTES_PER_JOB` includes."""
 _PART_BYTES, _SLOT_BYTES = 72, 8
-"""Bytes that a part takes in memory beside its data, and what is left of that when it is gone."""
+"""Bytes that a part takes in memory in addition to its data, and what is left of that when it is gone."""
 _SHORT_BYTES = 32 * 1024
 """Largest body that is sent in one write: any connection buffers that much."""
 
@@ -187,7 +187,7 @@ class Recording:
             self.add_overhead(max(0, _failure_size(failure) - _USUAL_BYTES))
 
     def add_overhead(self, more: int) -> None:
-        """Count bytes that the job holds in memory beside the body."""
+        """Count bytes that the job holds in memory in addition to the body."""
         if not self._is_discarded:
             self.overhead += more
             self._budget.count_overhead(more)

@@ -1,7 +1,7 @@
 """How much of the cluster's directory each caller takes with jobs that have ended.
 
 A record outlives its job's work, so a caller that orders fast could fill the store that all share.
-Beyond its share, what the caller holds is to be deleted, oldest first: first what nobody waits for,
+Beyond its share, what the caller holds is to be deleted, oldest first: first what no client waits for,
 then results that wait for their client.
 """
 
@@ -18,7 +18,7 @@ from proxy.jobs.job import JobKey
 SHARE_BYTES = 16 * 1024 * 1024
 """Bytes of records that one caller may have from one process."""
 _NAMES_BYTES = 512
-"""Bytes that the names of a job take beside its record."""
+"""Bytes that the names of a job take in addition to its record."""
 
 
 class _Held(msgspec.Struct):
@@ -28,7 +28,7 @@ class _Held(msgspec.Struct):
 
 
 class _Share(msgspec.Struct):
-    """The records of one caller: those that nobody waits for, and those of waiting results."""
+    """The records of one caller: those that no client waits for, and those of waiting results."""
 
     unneeded: OrderedDict[str, _Held] = msgspec.field(default_factory=OrderedDict)
     waiting: OrderedDict[str, _Held] = msgspec.field(default_factory=OrderedDict)

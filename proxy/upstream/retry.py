@@ -216,7 +216,7 @@ async def send_with_retry(send: Send, rule: RetryRule, sleep: Sleep) -> ClientRe
 
 
 class _RepeatedError(Exception):
-    """Tells aiohttp-retry to try again."""
+    """Signals aiohttp-retry to try again."""
 
 
 class _RetryAdapter(RetryOptionsBase):

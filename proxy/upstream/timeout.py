@@ -38,7 +38,7 @@ class Timeout:
         self.cancel()
         if not self._has_expired or self._task is None:
             return
-        # If the task was also cancelled by somebody else, the cancellation must go on.
+        # If the task was also cancelled by another caller, the cancellation must go on.
         ours = self._task.uncancel() <= self._earlier_cancels
         if ours and kind is asyncio.CancelledError:
             raise self._make_error(self._seconds) from None
