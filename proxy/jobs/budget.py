@@ -107,7 +107,7 @@ class RecordingBudget:
         self.count_overhead(self._bytes_per_job)
 
     def count_overhead(self, more: int) -> None:
-        """Count bytes that jobs take in addition to their bodies; evict ended jobs if that is too much."""
+        """Count bytes that jobs take besides their bodies; evict ended jobs beyond the limit."""
         self.bytes_in_memory += more
         self.overhead_bytes += more
         if (limit := self._memory_limit // 2) < self.overhead_bytes:

@@ -36,7 +36,7 @@ _MIN_READ, _MAX_READ = 32 * 1024, 256 * 1024
 _USUAL_BYTES, _USUAL_PARTS = 2048, 16
 """Bytes of headers, or of a failure, and number of parts that `BYTES_PER_JOB` includes."""
 _PART_BYTES, _SLOT_BYTES = 72, 8
-"""Bytes that a part takes in memory in addition to its data, and what is left of that when it is gone."""
+"""Bytes that a part takes in memory besides its data, and those that remain when it is gone."""
 _SHORT_BYTES = 32 * 1024
 """Largest body that is sent in one write: any connection buffers that much."""
 

@@ -1,8 +1,8 @@
 """How much of the cluster's directory each caller takes with jobs that have ended.
 
 A record outlives its job's work, so a caller that orders fast could fill the store that all share.
-Beyond its share, what the caller holds is to be deleted, oldest first: first what no client waits for,
-then results that wait for their client.
+Beyond its share, a caller's records are deleted, oldest first: first those that no client waits
+for, then those of results that wait for their client.
 """
 
 from __future__ import annotations
