@@ -1,7 +1,7 @@
 """HTTP between an adapter and a provider: the request to send, and the reply to parse.
 
-The gateway does the sending. This module is a leaf: it imports nothing else of the package but
-`frozen`.
+The gateway does the sending. This module imports nothing else of the package but `frozen` and
+`tools.lenient_json`, which import nothing of it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-import orjson
-
 from adapters.frozen import frozen
+from adapters.tools.lenient_json import read_json
 
 _ERROR_STATUS = 400
 _UNPARSED = object()
@@ -89,10 +88,10 @@ class ProviderReply:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def json(self) -> Any:
-        """Return the parsed body, None if it is not JSON. The result is cached."""
+        """Return the parsed body, None if it is not JSON. The result is cached.
+
+        If the JSON has a fault that can be repaired, `body` becomes the repaired text.
+        """
         if self._tree is _UNPARSED:
-            try:
-                self._tree = orjson.loads(self.body)
-            except orjson.JSONDecodeError:
-                self._tree = None
+            self._tree, self.body = read_json(self.body)
         return self._tree

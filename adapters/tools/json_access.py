@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import orjson
+from adapters.tools.lenient_json import read_json
 
 T = TypeVar("T")
 
@@ -142,9 +142,4 @@ def _pop_count(counts: dict[str, Any], *names: str) -> int:
 
 def parse_json(text: str) -> Any:
     """Return parsed JSON, None if the text is not JSON or longer than `_MAX_TEXT`."""
-    if len(text) > _MAX_TEXT:
-        return None
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
+    return read_json(text.encode())[0] if len(text) <= _MAX_TEXT else None

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
+from adapters.tools.lenient_json import read_json
 
 # Also matches if the two line ends of a blank line arrive in different chunks.
 _END = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
@@ -31,10 +31,7 @@ class Event:
 
     def json(self) -> Any:
         """Return the parsed data, None if it is not JSON (such as `[DONE]`)."""
-        try:
-            return orjson.loads(self.data)
-        except orjson.JSONDecodeError:
-            return None
+        return read_json(self.data)[0]
 
 
 class EventParser:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import random
 import time
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -364,7 +365,8 @@ async def _peek(response: ClientResponse) -> tuple[list[bytes], bool]:
     if compressed or response.content_type != "application/json":
         return [], False
     head = await read_head(response, PEEK_LIMIT)
-    return [head], len(head) > PEEK_LIMIT
+    # A byte order mark is not valid in JSON. The gateway parses such a reply and writes its own.
+    return [head], len(head) > PEEK_LIMIT and not head.startswith(BOM_UTF8)
 
 
 def _starts_like_sse(first: bytes) -> bool:

@@ -15,7 +15,7 @@ from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import ERROR_LIMIT, redact
 from proxy.upstream.reply_limits import check_values, inflate, reply_too_large
 
-_PARSED_IN_LOOP = 1024 * 1024
+PARSED_IN_LOOP = 1024 * 1024
 """Largest body, in bytes, that is parsed in the event loop; a larger one is parsed in a thread."""
 
 
@@ -47,7 +47,7 @@ async def read_reply(
     await check_values(body)
     headers = {name.lower(): value for name, value in response.headers.items()}
     reply = ProviderReply(response.status, headers, body)
-    if len(body) > _PARSED_IN_LOOP:
+    if len(body) > PARSED_IN_LOOP:
         await asyncio.to_thread(reply.json)
     return reply
 

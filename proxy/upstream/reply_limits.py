@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from proxy.errors import UpstreamFailed
@@ -57,7 +58,7 @@ async def check_values(body: bytes) -> None:
 
     A body that is neither an object nor a list is one value, or no JSON.
     """
-    if len(body) <= MAX_VALUES or body.lstrip()[:1] not in _CONTAINERS:
+    if len(body) <= MAX_VALUES or body.removeprefix(BOM_UTF8).lstrip()[:1] not in _CONTAINERS:
         return
     for values in _count_stepwise(body):
         if values > MAX_VALUES:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import ClientResponse
 
 from adapters.contract import Adapter, Answer, ImageCall
 from adapters.tools.sse import Event, EventParser
 from proxy.upstream.redact import redact
-from proxy.upstream.reply import read_plain
+from proxy.upstream.reply import PARSED_IN_LOOP, read_plain
 from proxy.upstream.reply_limits import check_values
 
 _EVENTS_PER_TURN = 100
@@ -31,9 +32,15 @@ async def stream_answers(
     """
     async for event in _read_events(response, limit):
         await check_values(event.data)
-        answer = adapter.parse_event(call, Event(event.name, redact(event.data, secrets)).json())
+        answer = adapter.parse_event(call, await _parse(redact(event.data, secrets)))
         if answer.images or answer.usage:
             yield answer
+
+
+async def _parse(data: bytes) -> Any:
+    """Return the parsed data of an event, None if it is not JSON; in a thread if it is large."""
+    event = Event("", data)
+    return await asyncio.to_thread(event.json) if len(data) > PARSED_IN_LOOP else event.json()
 
 
 async def _read_events(response: ClientResponse, limit: int) -> AsyncIterator[Event]:

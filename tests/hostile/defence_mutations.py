@@ -651,7 +651,7 @@ MUTATIONS = (
         "secrets are redacted from relayed replies",
         "proxy/upstream/redact.py",
         "redact_stream",
-        "text.replace(secret, stars)",
+        'text.replace(secret, b"*" * len(secret))',
         "text",
     ),
     Mutation(
@@ -841,6 +841,13 @@ MUTATIONS = (
         "proxy/upstream/reply_limits.py",
         "check_values",
         "values > MAX_VALUES",
+        "False",
+    ),
+    Mutation(
+        "JSON with a fault is repaired in a bounded number of steps",
+        "adapters/tools/lenient_json.py",
+        "_repair",
+        "sum(map(text.count, _MARKS)) > _MAX_MARKS",
         "False",
     ),
     Mutation(
