@@ -37,6 +37,7 @@ from adapters import errors
 from adapters.frozen import frozen
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.table import Table, TablesByModel
+from adapters.tools.image_header import detect_media_type
 from adapters.tools.json_access import dig
 
 _BILLING_HEADERS = frozenset({"openai-organization", "openai-project", "x-goog-user-project"})
@@ -185,11 +186,17 @@ class Image:
     def from_reply(cls, reply: ProviderReply, /, **extra: Any) -> Image | None:
         """Create an image from a reply's body; None if the reply is not an image.
 
-        >>> Image.from_reply(ProviderReply(200, {"content-type": "image/png"}, b"PNG")).media_type
-        'image/png'
+        The first bytes decide, since some servers send images as `application/octet-stream` or
+        without a type. A format that they do not show is believed if the content type names it.
+
+        >>> reply = ProviderReply(200, {"content-type": "text/plain"}, b"GIF89a" + bytes(20))
+        >>> Image.from_reply(reply).media_type
+        'image/gif'
         """
-        if reply.body and reply.media_type.startswith("image/"):
-            return cls(data=reply.body, media_type=reply.media_type, extra=extra)
+        declared = reply.media_type if reply.media_type.startswith("image/") else ""
+        media_type = detect_media_type(reply.body) or declared
+        if reply.body and media_type:
+            return cls(data=reply.body, media_type=media_type, extra=extra)
         return None
 
 

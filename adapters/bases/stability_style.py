@@ -22,12 +22,15 @@ _SUCCESS = frozenset({"", "SUCCESS", "Ready"})
 _FILTERED = re.compile(r"CONTENT_FILTERED|\w+ Moderated")
 
 
-def image_from_bytes(reply: ProviderReply) -> Outcome:
-    """Parse a reply whose body is the image and whose headers have finish reason and seed."""
+def image_from_bytes(reply: ProviderReply) -> Outcome | None:
+    """Parse a reply whose body is the image and whose headers have finish reason and seed.
+
+    None if the body is not an image.
+    """
     seed = reply.headers.get("seed", "")
     extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
-    image = Image(data=reply.body, media_type=reply.media_type, extra=extra)
-    return reply.headers.get("finish-reason", ""), image
+    image = Image.from_reply(reply, **extra)
+    return image and (reply.headers.get("finish-reason", ""), image)
 
 
 def image_from_json(entry: Any, b64: str | None = None) -> Outcome:

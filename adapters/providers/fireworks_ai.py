@@ -144,8 +144,8 @@ class Fireworks(Adapter):
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse the images that were not filtered, in any of the formats."""
         del call
-        in_bytes = reply.media_type.startswith("image/")
-        ended = [stability_style.image_from_bytes(reply)] if in_bytes else _in_json(reply.json())
+        in_bytes = stability_style.image_from_bytes(reply)
+        ended = [in_bytes] if in_bytes else _in_json(reply.json())
         return stability_style.answer_from(ended, reply)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:

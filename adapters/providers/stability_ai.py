@@ -124,8 +124,8 @@ class StabilityAI(Adapter):
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse image bytes, or the `artifacts` of v1; a blurred image is a refusal."""
         del call
-        if reply.media_type.startswith("image/"):
-            return stability_style.answer_from([stability_style.image_from_bytes(reply)], reply)
+        if in_bytes := stability_style.image_from_bytes(reply):
+            return stability_style.answer_from([in_bytes], reply)
         return stability_style.answer_from(
             map(stability_style.image_from_json, dig_list(reply.json(), "artifacts")), reply
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.bases.stability_style import answer_from, image_from_bytes, image_from_json
+from adapters.bases.stability_style import Outcome, answer_from, image_from_bytes, image_from_json
 from adapters.contract import Answer, Image
 from adapters.errors import ProviderError, Refusal
 from adapters.http import ProviderReply
@@ -16,16 +16,27 @@ def answer_for(*outcomes: str, image: Image = GOOD) -> Answer:
     return answer_from([(outcome, image) for outcome in outcomes], ProviderReply())
 
 
+def bytes_outcome(headers: dict[str, str]) -> Outcome:
+    outcome = image_from_bytes(ProviderReply(200, headers, b"png"))
+    assert outcome
+    return outcome
+
+
+def test_bytes_that_are_no_image_have_no_outcome() -> None:
+    assert image_from_bytes(ProviderReply(200, {"content-type": "text/html"}, b"<html>")) is None
+    assert image_from_bytes(ProviderReply(200, {"content-type": "image/png"})) is None
+
+
 def test_a_image_in_bytes_ends_in_headers() -> None:
     headers = {"content-type": "image/png", "finish-reason": "SUCCESS", "seed": "7"}
-    outcome, image = image_from_bytes(ProviderReply(200, headers, b"png"))
+    outcome, image = bytes_outcome(headers)
     assert (outcome, image.data, image.media_type) == ("SUCCESS", b"png", "image/png")
     assert image.extra == {"seed": 7}
 
 
 @pytest.mark.parametrize("seed", ["", "odd", "\u0661", "9" * 5000])
 def test_a_seed_that_is_no_number_in_reason_is_left_out(seed: str) -> None:
-    assert image_from_bytes(ProviderReply(200, {"seed": seed}, b"png"))[1].extra == {}
+    assert bytes_outcome({"content-type": "image/png", "seed": seed})[1].extra == {}
 
 
 def test_a_image_in_json_ends_in_its_entry() -> None:
