@@ -387,8 +387,9 @@ class Adapter:
 
     def no_image_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Return the error for a success without an image: its `error`, if the body has one."""
-        has_error = dig(reply.json(), "error") is not None
-        return self.provider_error(reply) if has_error else errors.no_image_error(reply.status)
+        if errors.says_something(dig(reply.json(), "error")):
+            return self.provider_error(reply)
+        return errors.no_image_error(reply.status, self.error_message(reply))
 
 
 IN_PROCESS = "in-process:"

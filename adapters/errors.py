@@ -134,6 +134,8 @@ _BY_STATUS: dict[int, tuple[int, str, str | None]] = {
 _BAD_REQUEST: tuple[int, str, str | None] = (400, "invalid_request_error", None)
 _BAD_GATEWAY: tuple[int, str, str | None] = (502, "server_error", None)
 _FIRST_ERROR, _SERVER_ERROR = 400, 500
+_NO_REASONS = frozenset({"param", "id", "request_id", "requestId", "trace_id"})
+"""Members of an error that alone do not make it one."""
 
 # JSON paths of providers' error messages, best first.
 _MESSAGES: tuple[tuple[str | int, ...], ...] = (
@@ -182,6 +184,30 @@ _CODES: tuple[tuple[str | int, ...], ...] = (
     ("reason",),
     ("name",),
 )
+
+
+def says_something(error: Any) -> bool:
+    """Return whether the value of an `error` member reports an error.
+
+    Some servers send the member in every success, with nothing in it.
+
+    >>> says_something({"message": "", "type": "", "param": "size", "code": None})
+    False
+    >>> says_something({"message": "", "code": 1301})
+    True
+    """
+    stack = [error]
+    while stack:
+        match stack.pop():
+            case dict(members):
+                stack.extend(it for name, it in members.items() if name not in _NO_REASONS)
+            case list(members):
+                stack.extend(members)
+            case str(text) if text.strip():
+                return True
+            case int(number) | float(number) if number:
+                return True
+    return False
 
 
 def find_error_message(reply: ProviderReply) -> str:

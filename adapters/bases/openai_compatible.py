@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from adapters.bases.openai_passthrough import MODERATION_CODES, parse_images
 from adapters.contract import Adapter, Answer, ImageCall
-from adapters.errors import ProviderError, find_error_codes
+from adapters.errors import ProviderError, find_error_codes, says_something
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import dig, dig_typed, parse_usage
 from adapters.tools.url_paths import require_model
@@ -71,7 +71,7 @@ class OpenAICompatible(Adapter):
     def parse_event(self, call: ImageCall, data: Any) -> Answer:
         """Parse an event: an image, a partial image, usage or an error."""
         del call
-        if dig(data, "error") is not None:
+        if says_something(dig(data, "error")):
             raise self.provider_error(_failed_reply(data))
         images = tuple(parse_images({"data": [data]}, extra_fields=self.extra_fields))
         if (index := dig_typed(data, "partial_image_index", kind=int)) is not None:

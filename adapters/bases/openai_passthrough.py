@@ -14,7 +14,14 @@ from typing import Any, ClassVar
 import orjson
 
 from adapters.contract import Adapter, Answer, Image, ImageCall
-from adapters.errors import BODY_LIMIT, ProviderError, error_from_reply, no_image_error, refusal
+from adapters.errors import (
+    BODY_LIMIT,
+    ProviderError,
+    error_from_reply,
+    no_image_error,
+    refusal,
+    says_something,
+)
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
 
@@ -23,6 +30,8 @@ MODERATION_CODES = frozenset(
 )
 _MAX_ENTRIES = 1000
 """Entries of a reply that are read: more than any request may ask for."""
+_OWN_FIELDS = frozenset({"data", "usage", "created", "error"})
+"""Fields of a success that are not passed on as they are; an `error` in it says nothing."""
 _IMAGE_FIELDS = frozenset({"b64_json", "image_base64", "url"})
 _URL_SCHEMES = ("https://", "http://", "data:")
 """Prefixes of URLs that a client can use; a relative URL or a file path is not one."""
@@ -57,18 +66,20 @@ class OpenAIPassthrough(Adapter):
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse a reply in OpenAI's format and keep its body."""
         tree = reply.json()
-        if dig(tree, "error") is not None:
+        if says_something(dig(tree, "error")):
             raise self.provider_error(reply)
         images = tuple(parse_images(tree))
         if not images:
             raise no_image_error(reply.status)
-        extra = {k: v for k, v in tree.items() if k not in ("data", "usage", "created")}
+        extra = {k: v for k, v in tree.items() if k not in _OWN_FIELDS}
         # The body cannot be relayed if an image must change its form: a data: URL becomes base64,
-        # base64 becomes a URL if the client asked for one.
+        # base64 becomes a URL if the client asked for one. Nor with an empty `error` in it, because
+        # clients look for that member.
         entries = dig_list(tree, "data")[:_MAX_ENTRIES]
         has_data_url = any(dig_str(it, "url").startswith("data:") for it in entries)
         needs_url = call.response_format == "url" and any(image.b64 for image in images)
-        body = None if has_data_url or needs_url else reply.body
+        has_error = dig(tree, "error") is not None
+        body = None if has_data_url or needs_url or has_error else reply.body
         return Answer(images, usage=dig_typed(tree, "usage", kind=dict), extra=extra, body=body)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:

@@ -29,8 +29,9 @@ def image_from_bytes(reply: ProviderReply) -> Outcome | None:
     """
     seed = reply.headers.get("seed", "")
     extra = {"seed": int(seed)} if re.fullmatch(r"[0-9]{1,10}", seed) else {}
-    image = Image.from_reply(reply, **extra)
-    return image and (reply.headers.get("finish-reason", ""), image)
+    if image := Image.from_reply(reply, **extra):
+        return reply.headers.get("finish-reason", ""), image
+    return None
 
 
 def image_from_json(entry: Any, b64: str | None = None) -> Outcome:

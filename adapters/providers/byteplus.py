@@ -127,7 +127,7 @@ class BytePlus(OpenAICompatible):
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse the images. If all failed, raises the error of the first."""
         entries = dig_list(reply.json(), "data")
-        if entries and all(dig(entry, "error") is not None for entry in entries):
+        if entries and all(errors.says_something(dig(it, "error")) for it in entries):
             raise self.provider_error(ProviderReply(reply.status, tree=entries[0]))
         return super().parse_answer(call, reply)
 

@@ -19,7 +19,7 @@ once per image; a graph without a slot for seed generates the same image each ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -101,7 +101,7 @@ class ComfyUI(Adapter):
         images: list[Image] = []
         for job, extra in [*jobs.items()]:
             request = ProviderRequest(f"/history/{quote_segment(job)}", method="GET")
-            reply = yield from poll(self, request, _is_finished, interval=1.0)
+            reply = yield from poll(self, request, _has_record(job), interval=1.0)
             del jobs[job]
             images += yield from fetch_images(self, _image_paths(reply, job), **extra)
         return Answer(tuple(images))
@@ -158,9 +158,9 @@ def _is_graph(tree: Any) -> bool:
     return bool(nodes) and all(dig_str(node, "class_type") for node in nodes)
 
 
-def _is_finished(reply: ProviderReply) -> bool:
-    """Whether a job is in the history, which is `{}` until it has finished."""
-    return reply.ok and bool(dig_typed(reply.json(), kind=dict))
+def _has_record(job: str) -> Callable[[ProviderReply], bool]:
+    """Return whether a reply is the job's history, which is `{}` until it has finished."""
+    return lambda reply: reply.ok and dig_typed(reply.json(), job, kind=dict) is not None
 
 
 def _image_paths(reply: ProviderReply, job: str) -> list[str]:

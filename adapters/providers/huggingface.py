@@ -263,7 +263,7 @@ class HuggingFace(Adapter):
             *_listed_images(tree),
         ):
             return Answer(images)
-        if dig(tree, "error") is not None or dig_str(tree, "data", "error"):
+        if errors.says_something(dig(tree, "error")) or dig_str(tree, "data", "error"):
             raise self.provider_error(reply)
         if dig_str(tree, "status") in ("starting", "processing"):
             raise errors.error_from_reply(reply, message="it is still working", status=504)

@@ -127,12 +127,12 @@ class WorkersAI(Adapter):
         return ProviderRequest(path, json=call.fields)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
-        """Parse image bytes or JSON, by content type; a 200 can be a failure."""
+        """Parse image bytes or JSON; a 200 can be a failure."""
         del call
         if image := Image.from_reply(reply):
             return Answer((image,))
         tree = reply.json()
-        if dig(tree, "success") is False or dig_list(tree, "errors"):
+        if dig(tree, "success") is False or errors.says_something(dig(tree, "errors")):
             raise self.provider_error(reply)
         if b64 := dig_str(tree, "result", "image"):
             return Answer((Image(b64=b64),))
