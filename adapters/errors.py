@@ -38,6 +38,8 @@ class ImageError(Exception):
     """Further response headers, such as a provider's `retry-after`."""
     attempts: Sequence[Mapping[str, Any]] = ()
     """The error of each target, if several were tried."""
+    sent_as_event = False
+    """Whether the response was an event stream, and ends with an event that reports this."""
 
     def __init__(
         self,

@@ -188,6 +188,12 @@ def error_body(error: ImageError) -> bytes:
     return orjson.dumps({**portkey, "error": error.to_dict(), **attempts})
 
 
+def error_event(error: ImageError) -> bytes:
+    """Return an error as a server-sent event."""
+    data = orjson.dumps({"type": "error", "error": error.to_dict()})
+    return b"event: error\ndata: %b\n\n" % data
+
+
 def _with_attempts(body: bytes, error: ProviderError) -> bytes:
     """Append the failures of all targets to a provider's own error body, which is kept verbatim."""
     stripped = body.rstrip()

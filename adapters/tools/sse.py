@@ -18,7 +18,7 @@ from typing import Any
 from adapters.tools.lenient_json import read_json
 
 # Also matches if the two line ends of a blank line arrive in different chunks.
-_END = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
+BLANK_LINE = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _LINES = re.compile(rb"\r\n|\n|\r")
 
 
@@ -48,11 +48,11 @@ class EventParser:
         """Return the events that end in this chunk."""
         # An event can have megabytes in many chunks: scan only across the chunk boundary.
         boundary = self._tail + chunk
-        if not _END.search(boundary):
+        if not BLANK_LINE.search(boundary):
             self._buffer(chunk)
             return []
         whole = b"".join((*self._chunks, chunk))
-        *blocks, rest = _END.split(whole)
+        *blocks, rest = BLANK_LINE.split(whole)
         self._chunks, self.buffered_bytes, self._tail = [], 0, b""
         self._buffer(rest)
         return [event for block in blocks if (event := _event(block))]

@@ -16,7 +16,14 @@ from aiohttp import hdrs, web
 
 from adapters.errors import ImageError
 from proxy.context import ERROR_CODE, METRIC_OUTCOME, TRACE_ID
-from proxy.errors import GatewayError, error_body, log_code, set_headers, to_client_error
+from proxy.errors import (
+    GatewayError,
+    error_body,
+    error_event,
+    log_code,
+    set_headers,
+    to_client_error,
+)
 from proxy.http.status import is_success
 from proxy.jobs.job import Job
 from proxy.jobs.recording import RecordingTruncated
@@ -84,6 +91,7 @@ async def deliver(request: web.Request, job: Job, keepalive: float = 0) -> web.S
                     async for chunk in chunks:
                         await response.write(chunk)
                         del chunk  # Free it once it is sent or spilled: see `Recording.chunks`.
+            _record_error_event(request, job)
         except ConnectionError:  # aiohttp's own, or that of a slow reader's timeout
             _abort_connection(request, CLIENT_GONE)
         except asyncio.CancelledError:
@@ -166,7 +174,8 @@ async def _body_chunks(job: Job) -> AsyncGenerator[bytes, None]:
         async for chunk in chunks:
             yield chunk
             del chunk
-    job.deliveries += 1
+    if job.recording.failure is None:
+        job.deliveries += 1
 
 
 async def _chunks_with_keepalive(
@@ -185,7 +194,7 @@ async def _chunks_with_keepalive(
         return
     error = to_client_error(failure, request[TRACE_ID])
     request[ERROR_CODE], request[METRIC_OUTCOME] = log_code(error), error_outcome(error)
-    yield _error_event(error) if content_type == EVENT_STREAM_TYPE else error_body(error)
+    yield error_event(error) if content_type == EVENT_STREAM_TYPE else error_body(error)
 
 
 def _failure_after_start(request: web.Request, job: Job, content_type: str) -> BaseException | None:
@@ -208,6 +217,14 @@ def _failure_after_start(request: web.Request, job: Job, content_type: str) -> B
     )
 
 
+def _record_error_event(request: web.Request, job: Job) -> None:
+    """Record the failure of a job whose body ends with an event that reports it, if it does."""
+    failure = job.recording.failure
+    if isinstance(failure, ImageError):
+        _mark_failure_reported(request, job)
+        request[ERROR_CODE], request[METRIC_OUTCOME] = log_code(failure), error_outcome(failure)
+
+
 def _is_connected(request: web.Request) -> bool:
     """Whether the client of a request is still connected."""
     return request.transport is not None
@@ -216,11 +233,6 @@ def _is_connected(request: web.Request) -> bool:
 def _mark_failure_reported(request: web.Request, job: Job) -> None:
     """Record that a failure is reported, if the client is still connected."""
     job.failure_reported = job.failure_reported or _is_connected(request)
-
-
-def _error_event(error: ImageError) -> bytes:
-    data = orjson.dumps({"type": "error", "error": error.to_dict()})
-    return b"event: error\ndata: %b\n\n" % data
 
 
 def _still_working_error(job: Job, seconds: float) -> GatewayError:

@@ -4,7 +4,8 @@ What is promised:
 
 - Each reader begins at the first byte, whenever it joins, and reads at its own pace.
 - A reader has a prefix of what was written, and at a good end exactly that. If the response is
-  incomplete, or its start was dropped, it gets `RecordingTruncated`; never silently less.
+  incomplete, or its start was dropped, it gets `RecordingTruncated`; never silently less. A failed
+  event stream whose last event reports the failure is read to its end.
 - Chunks stay in memory until the budget spills them to the recording's file. Reads do not notice.
 - Memory and disk are counted in the budget, before they are used on disk. `append` waits while
   the budget is exceeded and this recording's own readers are behind; see `budget`.
@@ -230,7 +231,7 @@ class Recording:
                 if self.ended:
                     break
                 await self._wait_for_change()
-            if self.failure is not None:
+            if self.failure is not None and not _is_reported(self.failure):
                 raise RecordingTruncated
         finally:
             del self._positions[id(reader)]
@@ -390,6 +391,11 @@ class Recording:
         for changed in self._waiters:
             if not changed.done():
                 changed.set_result(None)
+
+
+def _is_reported(failure: BaseException) -> bool:
+    """Whether the body ends with an event that reports the failure."""
+    return isinstance(failure, ImageError) and failure.sent_as_event
 
 
 def _failure_size(failure: BaseException) -> int:

@@ -13,6 +13,7 @@ from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_image_error
 from proxy.context import ATTEMPT
 from proxy.errors import BadRequest
+from proxy.pipeline.completeness import ended_early
 from proxy.pipeline.partial import handle_missing, requested_count, too_few_images
 from proxy.pipeline.passthrough import relay
 from proxy.pipeline.response import deliver
@@ -124,7 +125,7 @@ async def iter_results(
             attempt.retry_state.budget.record_failure(error)
             await queue.put(error)
 
-    missing, failed = requested_count(attempt), False
+    missing, failed, begun = requested_count(attempt), False, False
     async for result in _merge_tasks(
         queue, [asyncio.create_task(one(call)) for call in attempt.calls]
     ):
@@ -132,9 +133,12 @@ async def iter_results(
             failed = True
         else:
             missing -= _count_finished(result[0])
+            begun = begun or bool(result[0].images)
         yield result
     if missing > 0 and not failed:
-        yield too_few_images(missing)
+        # A provider that sent previews, and then nothing, may have charged for the image.
+        has_none = missing == requested_count(attempt)
+        yield ended_early() if begun and has_none else too_few_images(missing)
 
 
 async def _merge_tasks(

@@ -1,22 +1,28 @@
 """The fast path: relays a provider's response as it arrives, without parsing it.
 
 Only the start of the body is inspected, to measure the first image before anything is sent.
-It is searched for the secrets that the provider was sent.
+It is searched for the secrets that the provider was sent, and must be whole at its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from aiohttp import ClientResponse, web
 from multidict import CIMultiDict
 
+from adapters.contract import Adapter
+from adapters.errors import ImageError
+from adapters.http import ProviderReply
 from adapters.tools.image_header import HEADER_BYTES, ImageHeader
+from adapters.tools.sse import EventParser
 from proxy.context import ATTEMPT
 from proxy.pipeline.accounting import pixel_count
+from proxy.pipeline.completeness import EventScan, check_events, check_json, ended_early
 from proxy.pipeline.image_source import measure_base64, measured_receipt
 from proxy.pipeline.partial import requested_count
 from proxy.pipeline.response import stream_response
@@ -25,10 +31,13 @@ from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import Outcome
 from proxy.upstream.errors import map_client_errors
-from proxy.upstream.redact import redact_stream
+from proxy.upstream.redact import redact, redact_stream
 from proxy.upstream.reply import is_compressed
 from proxy.upstream.reply_limits import inflate, reply_too_large
 from proxy.upstream.timeout import total_timeout_error
+
+ReadError = Callable[[bytes], ImageError]
+"""Returns the error that an event reports."""
 
 _IMAGE = re.compile(
     rb'"b64_json"\s*:\s*"(?:data:[^,"]{0,64},)?([A-Za-z0-9+/]{16,%d})' % (HEADER_BYTES * 2)
@@ -46,6 +55,13 @@ async def relay(
     if is_compressed(provider):
         chunks = inflate(chunks, provider.headers["content-encoding"], limit)
     is_stream = provider.content_type == "text/event-stream"
+    if is_stream:
+        read_error = partial(_reported_error, attempt.target.adapter, outcome.secrets)
+        if provider.content.at_eof() and not is_compressed(provider):
+            _require_image(head, read_error)
+        chunks = check_events(chunks, EventScan(), requested_count(attempt), read_error)
+    else:
+        chunks = check_json(chunks, provider.content_length)
     if is_stream or is_compressed(provider):
         _drop_body_headers(outcome.headers)
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)
@@ -62,6 +78,23 @@ async def relay(
         attempt
     )
     return sent
+
+
+def _require_image(head: list[bytes], read_error: ReadError) -> None:
+    """Raise the error of a stream that has ended already, if it has no finished image."""
+    scan = EventScan()
+    for chunk in head:
+        scan.feed(chunk)
+    scan.close()
+    if not scan.finished:
+        raise read_error(scan.report) if scan.report else ended_early()
+
+
+def _reported_error(adapter: Adapter, secrets: frozenset[str], report: bytes) -> ImageError:
+    """Return the error that an event reports."""
+    for event in EventParser().feed(report + b"\n\n"):
+        return adapter.provider_error(ProviderReply(body=redact(event.data, secrets)))
+    return ended_early()
 
 
 def _drop_body_headers(headers: CIMultiDict[str]) -> None:

@@ -22,7 +22,7 @@ from adapters.table.receipt import ReceiptLine
 from proxy.blobs.publish import publish, publish_existing
 from proxy.cache.entry import CachedImage
 from proxy.context import ATTEMPT, ERROR_CODE
-from proxy.errors import UpstreamFailed
+from proxy.errors import UpstreamFailed, error_event
 from proxy.pipeline.accounting import bill_image
 from proxy.pipeline.image_source import (
     ImageSource,
@@ -39,7 +39,7 @@ from proxy.routing.plan import Target
 from proxy.upstream.client import client_for
 from proxy.upstream.timeout import Timeout, total_timeout_error
 
-_JSON = "application/json"
+_JSON, EVENT_STREAM = "application/json", "text/event-stream"
 _BUFFERED_LIMIT = 256 * 1024
 """Bodies up to this many bytes are sent in one write."""
 
@@ -253,28 +253,43 @@ def _complete_response(attempt: Attempt, body: bytes, headers: Mapping[str, str]
     return web.Response(body=body, content_type=_JSON, headers=headers)
 
 
+def is_between_events(end: bytes) -> bool:
+    r"""Whether no event is open after a stream that ends with these bytes.
+
+    >>> [is_between_events(it) for it in (b"", b"}\n\n", b"\r\n\r\n", b'"}\n', b'.."}')]
+    [True, True, True, False, False]
+    """
+    return not end or end.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
+
+
 async def stream_response(
     request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
 ) -> web.StreamResponse:
     """Send the headers of `response` and its body; each chunk is passed on without a copy.
 
     If `chunks` raise an error, it is raised: the connection must be closed, because the response
-    has already started.
+    has already started. In a stream of events, it is sent as an event before, unless one is open.
     """
     capture = request[ATTEMPT].capture
     if capture:
         capture.start(response.status, response.content_type, response.content_length)
+    end = b"" if response.content_type == EVENT_STREAM else None
     try:
         async with aclosing(chunks):
             await response.prepare(request)
             async for chunk in chunks:
                 await response.write(chunk)
+                if end is not None:
+                    end = (end + chunk[-4:])[-4:]
                 if capture:
                     capture.add_chunk(chunk)
                 # The chunk may be on disk by now, and the next one may take long to arrive.
                 del chunk
     except ImageError as error:
         request[ERROR_CODE] = error.code or "cut"
+        if end is not None and not error.sent_as_event and is_between_events(end):
+            await response.write(error_event(error))
+            error.sent_as_event = True
         raise
     if capture:
         capture.complete = True

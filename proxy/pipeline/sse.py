@@ -12,13 +12,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, TypeVar
 
-import orjson
 from aiohttp import web
 
 from adapters.contract import Answer
 from adapters.errors import ImageError, no_image_error
 from proxy.context import ATTEMPT, ERROR_CODE
-from proxy.errors import log_code
+from proxy.errors import error_event, log_code
 from proxy.pipeline.accounting import bill_image
 from proxy.pipeline.image_source import ImageSource, measured_receipt, open_image
 from proxy.pipeline.response import limit_downloads, open_json_string, stream_response, to_json
@@ -79,8 +78,11 @@ async def _event_stream(
         async for chunk in others:
             yield chunk
     if errors:
+        if not request[ATTEMPT].images_out:
+            # Only previews were sent: the job has failed.
+            raise errors[0]
         request[ERROR_CODE] = log_code(errors[0])
-        yield _format_event({"type": "error", "error": errors[0].to_dict()}, "error")
+        yield error_event(errors[0])
 
 
 async def _first_images(
@@ -170,10 +172,6 @@ def _event_fields(
     if source.image.partial_index is None:
         return {**about, "usage": usage or _NO_USAGE}
     return {**about, "type": _PREVIEW, "partial_image_index": source.image.partial_index}
-
-
-def _format_event(data: dict[str, Any], name: str) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
 
 
 async def with_keepalives(

@@ -20,8 +20,9 @@ from multidict import CIMultiDict
 from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
+from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import relay_headers
-from proxy.http.status import is_success
+from proxy.http.status import OK, PARTIAL_CONTENT, is_success
 from proxy.observability.metrics.labels import target_family
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import record_usage
@@ -273,6 +274,11 @@ class Conversation:
     ) -> Outcome | tuple[ProviderReply, CIMultiDict[str]]:
         """Return an outcome to stream or relay, else the whole reply and headers for the client."""
         limit, secrets = self._client.settings.limits.reply_bytes, self._authorized.secrets
+        if response.status == PARTIAL_CONTENT or response.status < OK:
+            raise UpstreamFailed(
+                f"The provider answered with status {response.status}, not a complete response.",
+                code="bad_answer",
+            )
         if request.may_stream and _is_event_stream(response):
             events = stream_answers(response, self._authorized.adapter, call, limit, secrets)
             return Outcome(

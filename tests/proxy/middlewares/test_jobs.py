@@ -297,7 +297,7 @@ async def test_a_client_that_leaves_ends_the_job_where_the_operator_wants_that()
 
 
 async def test_a_joiner_streams_events_from_the_first_on() -> None:
-    gate = Gate(b'event: a\ndata: {"x": "' + b"A" * 200_000 + b'"}\n\nevent: b\ndata: {}\n\n')
+    gate = Gate(b'data: {"b64_json": "' + b"A" * 200_000 + b'"}\n\nevent: b\ndata: {}\n\n')
 
     async def events(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})

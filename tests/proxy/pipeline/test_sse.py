@@ -178,7 +178,8 @@ async def test_events_that_break_off_end_with_an_error_event(*, cut: bool) -> No
     async with provider(script) as fake, gateway(keys("openrouter", fake)) as ours:
         _, last = events(await streamed(ours, **ROUTER))
         assert last["type"] == "error"
-        assert last["error"]["code"] == ("connection_lost" if cut else "incomplete")
+        # Also without a cut: after a preview the image may have been paid for.
+        assert last["error"]["code"] == "connection_lost"
 
 
 async def test_an_answer_without_events_is_one_event() -> None:
