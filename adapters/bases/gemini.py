@@ -21,7 +21,7 @@ from adapters.http import ProviderReply
 from adapters.table.param import Param
 from adapters.table.table import Table, TablesByModel
 from adapters.tools import sizes
-from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
+from adapters.tools.json_access import dig, dig_count, dig_list, dig_str, dig_typed
 
 MODELS = (
     "gemini-3.1-flash-image",
@@ -152,12 +152,10 @@ def _parse_usage(tree: Any) -> dict[str, Any] | None:
     metadata = dig_typed(tree, "usageMetadata", kind=dict)
     if not metadata:
         return None
-    count = {
-        name: dig_typed(metadata, f"{name}TokenCount", kind=int) or 0 for name in _TOKEN_COUNTS
-    }
+    count = {name: dig_count(metadata, f"{name}TokenCount") for name in _TOKEN_COUNTS}
     output = count["candidates"] + count["thoughts"]
     details = {dig_str(it, "modality"): it for it in dig_list(metadata, "promptTokensDetails")}
-    image_tokens = dig_typed(details.get("IMAGE"), "tokenCount", kind=int) or 0
+    image_tokens = dig_count(details.get("IMAGE"), "tokenCount")
     return {
         "input_tokens": count["prompt"],
         "output_tokens": output,

@@ -23,7 +23,7 @@ from adapters.errors import (
     says_something,
 )
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed
+from adapters.tools.json_access import dig, dig_list, dig_str, dig_typed, round_counts
 
 MODERATION_CODES = frozenset(
     {"moderation_blocked", "content_policy_violation", "contentfilter", "content_filter"}
@@ -74,13 +74,15 @@ class OpenAIPassthrough(Adapter):
         extra = {k: v for k, v in tree.items() if k not in _OWN_FIELDS}
         # The body cannot be relayed if an image must change its form: a data: URL becomes base64,
         # base64 becomes a URL if the client asked for one. Nor with an empty `error` in it, because
-        # clients look for that member.
+        # clients look for that member; nor with fractional counts, because they read integers.
         entries = dig_list(tree, "data")[:_MAX_ENTRIES]
         has_data_url = any(dig_str(it, "url").startswith("data:") for it in entries)
         needs_url = call.response_format == "url" and any(image.b64 for image in images)
         has_error = dig(tree, "error") is not None
-        body = None if has_data_url or needs_url or has_error else reply.body
-        return Answer(images, usage=dig_typed(tree, "usage", kind=dict), extra=extra, body=body)
+        reported = dig_typed(tree, "usage", kind=dict)
+        usage = round_counts(reported) if reported else reported
+        must_change = has_data_url or needs_url or has_error or repr(usage) != repr(reported)
+        return Answer(images, usage=usage, extra=extra, body=None if must_change else reply.body)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
         """Return the error; one in OpenAI's format keeps its body and status."""

@@ -5,12 +5,16 @@ Nothing here raises: a missing value, or one of another type, is None, "" or an 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from adapters.tools.lenient_json import read_json
 
 T = TypeVar("T")
 
+_TOO_BIG = 2**64
+"""The first integer that is too large for the JSON writer."""
 _MAX_TEXT = 1024 * 1024
 """Longest JSON inside of a string, in characters: its values are not counted in advance."""
 
@@ -36,11 +40,43 @@ def dig(tree: Any, *path: str | int) -> Any:
 def dig_typed(tree: Any, *path: str | int, kind: type[T]) -> T | None:
     """Return the value at a path if it has the type `kind`, else None.
 
+    A whole float is an int as well, an int is a float as well; a bool is neither.
+
     >>> dig_typed({"seed": "7"}, "seed", kind=int) is None
     True
+    >>> dig_typed({"seed": 42.0}, "seed", kind=int)
+    42
     """
     found = dig(tree, *path)
+    if kind is int or kind is float:
+        found = _as_number(found, kind)
     return found if isinstance(found, kind) else None
+
+
+def dig_count(tree: Any, *path: str | int) -> int:
+    """Return the number at a path as a count, rounded half up; 0 if there is none.
+
+    >>> dig_count({"tokens": 14417.92}, "tokens"), dig_count({"tokens": 2.5}, "tokens")
+    (14418, 3)
+    """
+    return _rounded(dig(tree, *path)) or 0
+
+
+def _as_number(value: Any, kind: type) -> Any:
+    """Return a number as an int if it is one, or as a float; None if it is not such a number."""
+    if not _is_number(value):
+        return None
+    return kind(value) if kind is float or value == math.floor(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that JSON can hold as an integer, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _TOO_BIG
+
+
+def _rounded(value: Any) -> int | None:
+    """Return a number rounded half up, None if it is no number."""
+    return math.floor(value + 0.5) if _is_number(value) else None
 
 
 def dig_str(tree: Any, *path: str | int) -> str:
@@ -118,7 +154,7 @@ def parse_usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
     counts = dig_typed(tree, *path, kind=dict)
     if not counts:
         return None
-    known = {**counts}
+    known = round_counts(counts)
     input_tokens = _pop_count(known, "input_tokens", "prompt_tokens", "num_input_text_tokens")
     output_tokens = _pop_count(known, "output_tokens", "completion_tokens", "num_output_tokens")
     total = _pop_count(known, "total_tokens") or input_tokens + output_tokens
@@ -135,9 +171,26 @@ def parse_usage(tree: Any, *path: str | int) -> dict[str, Any] | None:
 
 
 def _pop_count(counts: dict[str, Any], *names: str) -> int:
-    """Remove all `names` and return the first that is an integer, else 0."""
-    found = [counts.pop(name, None) for name in names]
-    return next((it for it in found if isinstance(it, int) and not isinstance(it, bool)), 0)
+    """Remove all `names` and return the first that is a number, rounded, else 0."""
+    found = [_rounded(counts.pop(name, None)) for name in names]
+    return next((it for it in found if it is not None), 0)
+
+
+def round_counts(usage: Mapping[str, Any], *, depth: int = 3) -> dict[str, Any]:
+    """Return a usage object with its token counts rounded half up, `depth` objects deep.
+
+    >>> round_counts({"total_tokens": 14429.92, "cost": 0.5, "details": {"text_tokens": 12.0}})
+    {'total_tokens': 14430, 'cost': 0.5, 'details': {'text_tokens': 12}}
+    """
+    counts: dict[str, Any] = {}
+    for name, value in usage.items():
+        if isinstance(value, dict) and depth > 1:
+            counts[name] = round_counts(value, depth=depth - 1)
+        elif isinstance(value, float) and name.endswith("tokens"):
+            counts[name] = _rounded(value)
+        else:
+            counts[name] = value
+    return counts
 
 
 def parse_json(text: str) -> Any:

@@ -168,3 +168,17 @@ def test_a_refusal_is_known_by_its_code(told: dict[str, Any]) -> None:
     error = parse_error(400, {"error": {"message": "unsafe", "type": "any", **told}})
     assert isinstance(error, Refusal)
     assert error.body is not None
+
+
+@pytest.mark.parametrize("count", [14417.92, 14418.0])
+def test_fractional_counts_reach_the_client_as_integers(count: float) -> None:
+    image = {"b64_json": "aGk="}
+    made = parse_answer({"data": [image], "usage": {"total_tokens": count}})
+    assert (repr(made.usage), made.body) == ("{'total_tokens': 14418}", None)
+    whole = parse_answer({"data": [image], "usage": {"total_tokens": 7, "cost": 0.5}})
+    assert whole.body is not None
+
+
+def test_an_empty_error_does_not_reach_the_client() -> None:
+    made = parse_answer({"data": [{"b64_json": "aGk="}], "error": {"message": "", "code": None}})
+    assert (len(made.images), made.body, made.extra) == (1, None, {})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.tools.json_access import (
     dig,
+    dig_count,
     dig_list,
     dig_str,
     dig_typed,
@@ -108,3 +109,36 @@ def test_usage_knows_several_words_for_tokens() -> None:
         9,
         14,
     )
+
+
+def test_fractional_counts_are_rounded_half_up() -> None:
+    for value, count in (
+        *((14417.92, 14418), (14429.92, 14430), (2.5, 3), (3.5, 4), (0.4, 0), (7, 7), (7.0, 7)),
+        *((None, 0), ("7", 0), (True, 0), (1e300, 0), ([7], 0)),
+    ):
+        assert dig_count({"n": value}, "n") == count, value
+        assert type(dig_count({"n": value}, "n")) is int, value
+
+
+def test_usage_with_fractions_has_whole_counts_and_the_cost_as_it_is() -> None:
+    told = {"completion_tokens": 14417.92, "prompt_tokens": 12.0, "total_tokens": 14429.92}
+    details = {"text_tokens": 11.5, "image_tokens": 0.0}
+    made = parse_usage({"usage": {**told, "cost": 0.25, "input_tokens_details": details}}, "usage")
+    assert made == {
+        "cost": 0.25,
+        "input_tokens": 12,
+        "output_tokens": 14418,
+        "total_tokens": 14430,
+        "input_tokens_details": {"text_tokens": 12, "image_tokens": 0},
+    }
+    assert "." not in repr({**made, "cost": 0})
+
+
+def test_whole_floats_are_integers_and_integers_are_floats() -> None:
+    for kind, value, found in (
+        *((int, 42.0, 42), (int, 42, 42), (int, -1.0, -1), (float, 2, 2.0), (float, 0.5, 0.5)),
+        *((int, 42.5, None), (int, True, None), (int, 1e300, None), (float, False, None)),
+        *((int, "42", None), (float, None, None), (float, [1], None), (int, 2**64, None)),
+    ):
+        got = dig_typed({"n": value}, "n", kind=kind)
+        assert (got, type(got)) == (found, type(found)), value
