@@ -16,6 +16,7 @@ import orjson
 from adapters.contract import Adapter, Answer, Image, ImageCall
 from adapters.errors import (
     BODY_LIMIT,
+    FIELD_LIMIT,
     ProviderError,
     error_from_reply,
     no_image_error,
@@ -98,9 +99,15 @@ class OpenAIPassthrough(Adapter):
             error = error_from_reply(
                 reply, message=self.error_message(reply), code=code or None, param=param
             )
-        if not reply.ok and dig_str(details, "message") and dig_str(details, "type"):
+        if not reply.ok and dig_str(details, "message") and (kind := dig_str(details, "type")):
             error.status = reply.status
-            error.body = reply.body if len(reply.body) <= BODY_LIMIT else None
+            if len(reply.body) <= BODY_LIMIT:
+                error.body = reply.body
+            else:
+                error.type = kind[:FIELD_LIMIT]
+                if code or dig(details, "code") is None:
+                    error.code = code[:FIELD_LIMIT] or None
+                error.param = dig_str(details, "param")[:FIELD_LIMIT] or None
         return error
 
 

@@ -182,3 +182,14 @@ def test_fractional_counts_reach_the_client_as_integers(count: float) -> None:
 def test_an_empty_error_does_not_reach_the_client() -> None:
     made = parse_answer({"data": [{"b64_json": "aGk="}], "error": {"message": "", "code": None}})
     assert (len(made.images), made.body, made.extra) == (1, None, {})
+
+
+def test_a_long_error_keeps_its_type_code_and_param() -> None:
+    for code, param in (("size_limit", "size"), (None, None)):
+        error = {"message": "no " * 40_000, "type": "image_error", "code": code, "param": param}
+        made = parse_error(429, {"error": error})
+        assert made.body is None
+        assert (made.status, made.type, made.code, made.param) == (429, "image_error", code, param)
+    long = {"message": "no", "type": "t" * 70_000, "code": "c" * 70_000, "param": "p" * 70_000}
+    bounded = parse_error(400, {"error": long})
+    assert {len(it or "") for it in (bounded.type, bounded.code, bounded.param)} == {200}
