@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.http import ProviderReply
+from adapters.tools.error_text import describe, describe_body
 from adapters.tools.json_access import dig, dig_str, dig_typed
 
 MESSAGE_LIMIT = 600
@@ -163,6 +164,14 @@ _MESSAGES: tuple[tuple[str | int, ...], ...] = (
     ("reason",),
     ("title",),
 )
+_NAME = ("error",)
+_DETAILS = ("message", "detail", "error_description")
+"""Members that explain an `error` that is only a name."""
+_MEMBERS = (
+    *("error", "errors", "detail", "details", "message", "messages", "msg", "error_description"),
+    *("error_message", "errorMessage", "description", "problem", "fault", "reason", "title"),
+)
+"""Members of a reply that may hold a message in a shape of their own."""
 # JSON paths of providers' error codes.
 _CODES: tuple[tuple[str | int, ...], ...] = (
     ("error", "code"),
@@ -213,7 +222,10 @@ def says_something(error: Any) -> bool:
 
 
 def find_error_message(reply: ProviderReply) -> str:
-    """Return a provider's error message, "" if the reply has none at a known path.
+    """Return a provider's error message, "" if the reply has none.
+
+    It is sought at the usual places, and in any shape below them. The text of an error status that
+    is not JSON is a message, too.
 
     >>> from adapters.http import ProviderReply
     >>> body = b'{"detail": [{"loc": ["width"], "msg": "too wide"}]}'
@@ -222,9 +234,20 @@ def find_error_message(reply: ProviderReply) -> str:
     """
     tree = reply.json()
     for path in _MESSAGES:
-        if found := dig_str(tree, *path):
-            return found
-    return ""
+        if found := dig_str(tree, *path).strip():
+            return _with_details(found, tree) if path == _NAME else found
+    if isinstance(tree, dict):
+        members = (describe(tree[name]) for name in _MEMBERS if name in tree)
+        return next(filter(None, members), "")
+    if reply.ok:
+        return ""
+    return describe_body(reply.body) if tree is None else describe(tree)
+
+
+def _with_details(name: str, tree: Any) -> str:
+    """Return an error that is a string, which may be only a name, with the words beside it."""
+    details = next(filter(None, (describe(dig(tree, it)) for it in _DETAILS)), "")
+    return name if details in name else f"{name}: {details}"
 
 
 def find_error_codes(reply: ProviderReply) -> list[str]:

@@ -20,7 +20,6 @@ from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.param import Param, nested_under
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import dig
 from adapters.tools.url_paths import require_model
 
 # Internal field of `output_format`, which `build_request` moves to a header.
@@ -101,13 +100,6 @@ class Prodia(Adapter):
         if image := Image.from_reply(reply):
             return Answer((image,))
         raise self.no_image_error(reply)
-
-    def error_message(self, reply: ProviderReply) -> str:
-        """Return the message; if `detail` is an object of unknown format, the whole body."""
-        whole = isinstance(dig(reply.json(), "detail"), dict)
-        return super().error_message(reply) or (
-            reply.body.decode(errors="replace") if whole else ""
-        )
 
 
 ADAPTER = Prodia()

@@ -18,7 +18,6 @@ from typing import ClassVar
 
 from adapters import errors
 from adapters.bases.openai_compatible import OpenAICompatible
-from adapters.http import ProviderReply
 from adapters.table.param import Param, format_or_png
 from adapters.table.table import Table
 from adapters.tools import sizes
@@ -138,12 +137,6 @@ class Recraft(OpenAICompatible):
         "the error of an empty account; which models support creativity, upscale and style_match; "
         "Retry-After on a 429"
     )
-
-    def error_message(self, reply: ProviderReply) -> str:
-        """Return the message; some errors are plain text."""
-        plain = reply.media_type == "text/plain"
-        text = reply.body.decode(errors="replace").strip() if plain else ""
-        return super().error_message(reply) or text
 
 
 ADAPTER = Recraft()

@@ -26,7 +26,7 @@ from adapters.http import ProviderReply
 from adapters.table.param import Conversion, Param
 from adapters.table.table import Table
 from adapters.tools import sizes
-from adapters.tools.json_access import dig_str, dig_typed, without_none
+from adapters.tools.json_access import dig_typed, without_none
 
 _KOLORS_SIZES = "1024x1024 960x1280 768x1024 720x1440 720x1280"
 _QWEN_SIZES = "1328x1328 1664x928 928x1664 1472x1140 1140x1472 1584x1056 1056x1584"
@@ -109,10 +109,6 @@ class SiliconFlow(OpenAICompatible):
         """Parse the images; the seed is beside their list."""
         seed = dig_typed(reply.json(), "seed", kind=int)
         return replace(super().parse_answer(call, reply), extra=without_none(seed=seed))
-
-    def error_message(self, reply: ProviderReply) -> str:
-        """Return the message; some errors are only a JSON string."""
-        return super().error_message(reply) or dig_str(reply.json())
 
     def provider_error(self, reply: ProviderReply) -> errors.ProviderError:
         """Recognise a refusal by its status, too."""

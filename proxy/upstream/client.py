@@ -35,6 +35,7 @@ from proxy.upstream.cancellation import Cancellations
 from proxy.upstream.connector import Connectors
 from proxy.upstream.exchange import send
 from proxy.upstream.image_download import Download, download
+from proxy.upstream.redact import redact_text
 from proxy.upstream.reply import is_compressed, read_head, read_reply
 from proxy.upstream.reply_excerpt import log_if_no_image
 from proxy.upstream.reply_limits import reply_too_large
@@ -224,6 +225,9 @@ class Conversation:
             try:
                 return await self._run(timeout)
             except BaseException as error:
+                if isinstance(error, ProviderError):
+                    # A message may have been unescaped since the reply was redacted.
+                    error.message = redact_text(error.message, self._authorized.secrets)
                 await self._close(error)
                 raise
 

@@ -648,6 +648,13 @@ MUTATIONS = (
         "re.escape(secret.encode())",
     ),
     Mutation(
+        "a message is redacted again after its HTML is unescaped",
+        "proxy/upstream/client.py",
+        "Conversation.__aenter__",
+        "redact_text(error.message, self._authorized.secrets)",
+        "error.message",
+    ),
+    Mutation(
         "secrets are redacted from relayed replies",
         "proxy/upstream/redact.py",
         "redact_stream",

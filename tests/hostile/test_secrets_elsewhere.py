@@ -315,3 +315,22 @@ async def test_a_key_is_redacted_however_it_is_written(
         assert spelled.encode() not in got.body
         assert ODD_KEY not in got.body.decode().replace(r"\u002b", "+").replace(r"\/", "/")
         assert b"**" in got.body
+
+
+async def test_a_key_in_an_error_page_is_redacted() -> None:
+    pages = ("<html><title>no KEY</title></html>", "<Error><Message>no KEY</Message></Error>")
+    spellings = (ODD_KEY.replace("+", "&#43;"), ODD_KEY.replace("+", "&plus;"), ODD_KEY)
+    for page in pages:
+        for spelled in spellings:
+
+            async def repeating(
+                request: web.Request, body: str = page, it: str = spelled
+            ) -> web.Response:
+                del request
+                return web.Response(
+                    text=body.replace("KEY", it), status=400, content_type="text/html"
+                )
+
+            async with provider(repeating) as fake, gateway(key_to(fake, ODD_KEY)) as ours:
+                got = await ours.draw(virtual_key="up")
+                assert "no ***" in got.error["message"], (page, spelled)
