@@ -151,6 +151,10 @@ TIMEOUT_STATUSES = frozenset({408, 504, 524})
 """Statuses by which a provider, or a proxy in front of it, reports its own timeout."""
 
 
+_UNKNOWN_OUTCOME = frozenset({"timeout", "unreadable_status"})
+"""Codes of a provider's error after which its job may have finished."""
+
+
 def may_have_been_charged(error: ImageError) -> bool:
     """Whether the provider may have generated, and charged for, an image that was not received.
 
@@ -161,7 +165,7 @@ def may_have_been_charged(error: ImageError) -> bool:
     (True, False)
     """
     if isinstance(error, ProviderError):
-        return error.provider_status in TIMEOUT_STATUSES or error.code == "timeout"
+        return error.provider_status in TIMEOUT_STATUSES or error.code in _UNKNOWN_OUTCOME
     return isinstance(error, RequestTimeout) or error.code in ("timeout", "connection_lost")
 
 

@@ -1,15 +1,18 @@
 """`PollingAdapter`: for a provider that starts a job and must be polled until it has finished.
 
     class Acme(PollingAdapter):
-        pending_states = frozenset({"queued", "running"})
         id_path, poll_path = ("id",), "/jobs/{}"
-        success_state, images_path = "succeeded", ("result", "urls")
+        success_state, failed_states = "succeeded", frozenset({"failed", "canceled"})
+        images_path = ("result", "urls")
 
         def build_request(self, call): ...  # submit the job
 
 The class attributes describe how to poll and where the images are. A provider that differs
 overrides `build_poll_request` (None if the job has finished already) or `parse_answer` (parse a
 finished job, successful or not). One that can cancel a job overrides `build_cancel_request`.
+
+A job in a state that the adapter does not know is still running: providers add such states. So
+`failed_states` must hold every state that the provider's documentation lists as a bad end.
 """
 
 from __future__ import annotations
@@ -26,17 +29,24 @@ from adapters.errors import (
     error_from_reply,
     find_error_message,
     no_image_error,
+    says_something,
 )
 from adapters.http import ProviderReply, ProviderRequest
+from adapters.tools.error_text import describe_body
 from adapters.tools.json_access import dig, dig_str, find_urls
 from adapters.tools.url_paths import quote_segment
 
+MAX_UNREADABLE = 3
+"""Replies in a row without a status of the job after which polling ends."""
+_MAX_MEDIA_TYPE = 80
 
-def poll(
+
+def poll(  # noqa: PLR0913 - what is polled, and what ends it
     adapter: Adapter,
     request: ProviderRequest,
     is_finished: Callable[[ProviderReply], bool],
     *,
+    is_readable: Callable[[ProviderReply], bool] = lambda reply: reply.json() is not None,
     interval: float = 0.5,
     timeout: float = 600.0,
 ) -> Generator[ProviderRequest, ProviderReply, ProviderReply]:
@@ -44,8 +54,12 @@ def poll(
 
     Waits `interval` seconds before each poll. Raises `ProviderError` after `timeout` seconds (504),
     and for an error status. A 404 means that the provider lost the job, so it becomes a 502.
+
+    `is_readable` is whether a reply says anything about the job. The `MAX_UNREADABLE`th in a row
+    that does not is the last: a JSON object is returned, for the words or the images in it; for
+    anything else, such as the page of a proxy, it raises `ProviderError` (502).
     """
-    request = replace(request, delay=interval)
+    request, unreadable = replace(request, delay=interval), 0
     for _ in range(int(timeout / interval)):
         reply = yield request
         if is_finished(reply):
@@ -55,10 +69,27 @@ def poll(
                 reply, message=adapter.error_message(reply), status=HTTPStatus.BAD_GATEWAY
             )
         adapter.raise_for_status(reply)
+        unreadable = 0 if is_readable(reply) else unreadable + 1
+        if unreadable == MAX_UNREADABLE:
+            if isinstance(reply.json(), dict):
+                return reply
+            raise _unreadable_error(reply)
     raise ProviderError(
         f"The provider was still working after {timeout:.0f} seconds.",
         status=504,
         code="timeout",
+    )
+
+
+def _unreadable_error(reply: ProviderReply) -> ProviderError:
+    """Return the error for the last of several replies to polls that cannot be read."""
+    words = describe_body(reply.body)
+    media_type = reply.media_type[:_MAX_MEDIA_TYPE] or "no content type"
+    return ProviderError(
+        f"The provider's job cannot be followed: {MAX_UNREADABLE} replies in a row have no status "
+        f"of the job (the last: {reply.status}, {media_type}{f', {words}' if words else ''}).",
+        provider_status=reply.status,
+        code="unreadable_status",
     )
 
 
@@ -80,14 +111,14 @@ class PollingAdapter(Adapter):
 
     state_path: ClassVar[tuple[str | int, ...]] = ("status",)
     """JSON path of the job's state in a reply."""
-    pending_states: ClassVar[frozenset[str]] = frozenset()
-    """States in which to poll again; a job in any other state, or without one, has finished."""
     id_path: ClassVar[tuple[str | int, ...]] = ("id",)
     """JSON path of the job's id in the reply to the submission."""
     poll_path: ClassVar[str] = ""
     """URL path, below the base URL, for polling; the job's id replaces the braces."""
     success_state: ClassVar[str] = ""
-    """The state of a successful job; any other finished job has failed."""
+    """The state of a successful job."""
+    failed_states: ClassVar[frozenset[str]] = frozenset()
+    """The states of a job that ended badly; in any state but these the job is still running."""
     images_path: ClassVar[tuple[str | int, ...]] = ()
     """JSON path of the image's URL, or of the list of URLs, in a finished job."""
     progress_path: ClassVar[tuple[str | int, ...]] = ()
@@ -122,6 +153,7 @@ class PollingAdapter(Adapter):
                     self,
                     request,
                     self.is_finished,
+                    is_readable=self.is_readable,
                     interval=self.poll_interval,
                     timeout=self.poll_timeout,
                 )
@@ -177,12 +209,23 @@ class PollingAdapter(Adapter):
 
     def error_message(self, reply: ProviderReply) -> str:
         """Return the error message of a failed job, or else its state."""
-        return find_error_message(reply) or self.parse_state(reply)
+        nothing = "a job without a status" if reply.ok else ""
+        return find_error_message(reply) or self.parse_state(reply) or nothing
 
     def parse_state(self, reply: ProviderReply) -> str:
-        """Return the job's state, "" if the reply has none."""
-        return dig_str(reply.json(), *self.state_path)
+        """Return the job's state, also one that is a number; "" if the reply has none."""
+        state = dig(reply.json(), *self.state_path)
+        is_state = isinstance(state, str | int) and not isinstance(state, bool)
+        return str(state) if is_state else ""
 
     def is_finished(self, reply: ProviderReply) -> bool:
-        """Whether a reply is that of a finished job."""
-        return reply.ok and self.parse_state(reply) not in self.pending_states
+        """Whether a reply is that of a finished job: its state is final, or it is only an error."""
+        if not reply.ok:
+            return False
+        if state := self.parse_state(reply):
+            return state == self.success_state or state in self.failed_states
+        return says_something(dig(reply.json(), "error"))
+
+    def is_readable(self, reply: ProviderReply) -> bool:
+        """Whether a reply has a job's state."""
+        return bool(self.parse_state(reply))

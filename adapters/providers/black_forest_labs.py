@@ -115,7 +115,8 @@ class BlackForestLabs(PollingAdapter):
     )
     credential_domains = ("bfl.ai",)
     url_lifetime = 600
-    pending_states = frozenset({"Pending"})
+    success_state = "Ready"
+    failed_states = frozenset({"Request Moderated", "Content Moderated", "Error", "Failed"})
     progress_path = ("progress",)
     poll_interval = 0.5
     unconfirmed = (
@@ -146,7 +147,13 @@ class BlackForestLabs(PollingAdapter):
         reply = self.raise_for_status((yield self.build_request(call)))
         request = self.build_poll_request(call, reply)
         for _ in range(_NOT_FOUND_LIMIT):
-            reply = yield from poll(self, request, self.is_finished, interval=self.poll_interval)
+            reply = yield from poll(
+                self,
+                request,
+                self.is_finished,
+                is_readable=self.is_readable,
+                interval=self.poll_interval,
+            )
             if self.parse_state(reply) != _NOT_FOUND:
                 break
         return self.parse_answer(call, reply)
@@ -160,7 +167,7 @@ class BlackForestLabs(PollingAdapter):
         tree, state = reply.json(), self.parse_state(reply)
         if state.endswith("Moderated"):
             raise errors.refusal(_reason(tree, state), provider_status=reply.status)
-        if state != "Ready":
+        if state != self.success_state:
             raise errors.error_from_reply(reply, message=_reason(tree, state), status=502)
         if not (sample := dig_str(tree, "result", "sample")):
             raise errors.no_image_error(reply.status)

@@ -74,10 +74,9 @@ class Bria(PollingAdapter):
     )
     status_by_code = {str(_UNPROCESSABLE): errors.REFUSED}
 
-    pending_states = frozenset({"IN_PROGRESS"})
     id_path = ("request_id",)
     poll_path = "/status/{}"
-    success_state = "COMPLETED"
+    success_state, failed_states = "COMPLETED", frozenset({"ERROR", "UNKNOWN"})
 
     def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as `api_token`."""

@@ -161,7 +161,9 @@ class DashScope(PollingAdapter):
         "SystemError": 500,
     }
     state_path = ("output", "task_status")
-    pending_states = frozenset({"PENDING", "RUNNING"})
+    success_state = "SUCCEEDED"
+    # UNKNOWN is a task that has expired, or was never submitted.
+    failed_states = frozenset({"FAILED", "CANCELED", "UNKNOWN"})
     poll_interval = 3.0
 
     def resolve_base_url(self, credentials: Credentials) -> str:
@@ -209,7 +211,7 @@ class DashScope(PollingAdapter):
         for failed in (reply, *lost):
             if any(errors.find_error_codes(failed)):
                 raise self.provider_error(failed)
-        if (state := self.parse_state(reply)) not in ("", "SUCCEEDED"):
+        if (state := self.parse_state(reply)) not in ("", self.success_state):
             raise errors.error_from_reply(reply, message=f"the task is {state}", status=502)
         raise errors.no_image_error(reply.status)
 

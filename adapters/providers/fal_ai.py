@@ -242,7 +242,7 @@ class FalAI(PollingAdapter):
     )
     credential_domains = ("fal.run", "falrun.com")
     url_lifetime = 86_400
-    pending_states = frozenset({"IN_QUEUE", "IN_PROGRESS"})
+    success_state = "COMPLETED"
     unconfirmed = (
         "the size limits of each model; how long the CDN keeps an image (one day is assumed); "
         "the wording of a 403 for an empty balance; background of openai/*; ratios of bria/* and "

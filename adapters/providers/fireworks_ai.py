@@ -133,7 +133,8 @@ class Fireworks(Adapter):
         if not (job := dig_str(reply.json(), "request_id")):
             raise ProviderError("The provider accepted the job but returned no id.")
         question = ProviderRequest(f"{submitted.path}/get_result", json={"id": job})
-        return self.parse_answer(call, (yield from poll(self, question, _is_finished, timeout=120)))
+        reply = yield from poll(self, question, _is_finished, is_readable=_has_state, timeout=120)
+        return self.parse_answer(call, reply)
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
         """Return the request of the model's family."""
@@ -170,6 +171,10 @@ def _full_name(model: str) -> str:
 
 def _is_finished(reply: ProviderReply) -> bool:
     return dig_str(reply.json(), "status") in _FINAL_STATES
+
+
+def _has_state(reply: ProviderReply) -> bool:
+    return dig_str(reply.json(), "status") != ""
 
 
 def _in_json(tree: Any) -> Iterator[stability_style.Outcome]:

@@ -127,9 +127,8 @@ class Freepik(PollingAdapter):
     refusal_pattern = re.compile("moderat|nsfw", re.IGNORECASE)
 
     state_path = ("data", "status")
-    pending_states = frozenset({"CREATED", "IN_PROGRESS"})
     id_path = ("data", "task_id")
-    success_state = "COMPLETED"
+    success_state, failed_states = "COMPLETED", frozenset({"FAILED"})
     poll_interval = 2.0
 
     def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:

@@ -74,8 +74,8 @@ class _Job(NamedTuple):
 
     path: Callable[[Any], str]
     state_path: tuple[str, ...]
-    pending_states: frozenset[str]
     done: str
+    failed: str
 
 
 class _Provider(NamedTuple):
@@ -130,9 +130,7 @@ _PROVIDERS = {
         _table(_pixels()),
         "/api/v3/{}",
         {},
-        job=_Job(
-            _path_in_reply, ("data", "status"), frozenset({"created", "processing"}), "completed"
-        ),
+        job=_Job(_path_in_reply, ("data", "status"), "completed", "failed"),
     ),
     "zai-org": _Provider(
         _table(sizes.pixels(low=1024, high=2048, step=32, max_pixels=2**22, combined="size")),
@@ -140,7 +138,7 @@ _PROVIDERS = {
         {},
         names_model=True,
         headers={"accept-language": "en-US,en"},
-        job=_Job(_zai_path, ("task_status",), frozenset({"PROCESSING"}), "SUCCESS"),
+        job=_Job(_zai_path, ("task_status",), "SUCCESS", "FAIL"),
     ),
 }
 
@@ -243,10 +241,21 @@ class HuggingFace(Adapter):
             return reply
         request = ProviderRequest(f"/{provider}{path}", method="GET")
 
-        def is_finished(reply: ProviderReply) -> bool:
-            return reply.ok and dig_str(reply.json(), *job.state_path) not in job.pending_states
+        def state(reply: ProviderReply) -> str:
+            return dig_str(reply.json(), *job.state_path)
 
-        return (yield from poll(self, request, is_finished, interval=1.0))
+        def is_finished(reply: ProviderReply) -> bool:
+            return reply.ok and state(reply) in (job.done, job.failed)
+
+        return (
+            yield from poll(
+                self,
+                request,
+                is_finished,
+                is_readable=lambda reply: bool(state(reply)),
+                interval=1.0,
+            )
+        )
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse image bytes, OpenAI's list, or a provider's own list of URLs."""

@@ -67,7 +67,7 @@ class InvokeAI(PollingAdapter):
             operator_only=True,
         ),
     )
-    pending_states = frozenset({"pending", "in_progress"})
+    success_state, failed_states = "completed", frozenset({"failed", "canceled"})
     confidence = "medium"
     unconfirmed = "the status of a successful submission; the maximum seed"
 

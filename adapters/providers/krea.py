@@ -25,8 +25,6 @@ from adapters.table.table import Table
 from adapters.tools import sizes
 from adapters.tools.url_paths import quote_model
 
-_FINAL_STATES = frozenset({"completed", "failed", "cancelled", ""})
-
 _RATIOS = ("1:1", "4:3", "3:2", "16:9", "2.35:1", "4:5", "2:3", "9:16")
 _ANY = (
     Param("prompt"),
@@ -88,7 +86,7 @@ class Krea(PollingAdapter):
 
     id_path = ("job_id",)
     poll_path = "/jobs/{}"
-    success_state = "completed"
+    success_state, failed_states = "completed", frozenset({"failed", "cancelled"})
     images_path = ("result", "urls")
     poll_interval = 2.0
 
@@ -105,10 +103,6 @@ class Krea(PollingAdapter):
         """Return the request that deletes the job."""
         del call
         return ProviderRequest(self.poll_path.format(self.parse_job_id(submitted)), method="DELETE")
-
-    def is_finished(self, reply: ProviderReply) -> bool:
-        """Whether the state is a final one; not all pending states are documented."""
-        return reply.ok and self.parse_state(reply) in _FINAL_STATES
 
 
 ADAPTER = Krea()

@@ -115,9 +115,8 @@ class Leonardo(PollingAdapter):
     status_by_code = {"access-denied": 401, "validation-failed": 400}
 
     state_path = ("generations_by_pk", "status")
-    pending_states = frozenset({"PENDING"})
     poll_path = "/v1/generations/{}"
-    success_state = "COMPLETE"
+    success_state, failed_states = "COMPLETE", frozenset({"FAILED"})
     poll_interval = 2.0
 
     def table_for(self, model: str) -> Table:

@@ -69,9 +69,8 @@ class Luma(PollingAdapter):
     status_by_phrase = {"credits": 402}
 
     state_path = ("state",)
-    pending_states = frozenset({"queued", "dreaming"})
     poll_path = "/generations/{}"
-    success_state = "completed"
+    success_state, failed_states = "completed", frozenset({"failed"})
     images_path = ("assets", "image")
 
     def build_request(self, call: ImageCall) -> ProviderRequest:

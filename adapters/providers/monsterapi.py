@@ -62,10 +62,9 @@ class MonsterAPI(PollingAdapter):
     )
     refusal_pattern = re.compile("nsfw|moderat|unsafe|content policy", re.IGNORECASE)
 
-    pending_states = frozenset({"IN_QUEUE", "IN_PROGRESS"})
     id_path = ("process_id",)
     poll_path = "/status/{}"
-    success_state = "COMPLETED"
+    success_state, failed_states = "COMPLETED", frozenset({"FAILED"})
     images_path = ("result", "output")
     poll_interval = 2.0
 

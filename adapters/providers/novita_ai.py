@@ -125,7 +125,7 @@ class NovitaAI(PollingAdapter):
     }
     refusal_pattern = errors.REFUSAL_WORDS
     state_path = ("task", "status")
-    pending_states = frozenset({"TASK_STATUS_QUEUED", "TASK_STATUS_PROCESSING"})
+    success_state, failed_states = "TASK_STATUS_SUCCEED", frozenset({"TASK_STATUS_FAILED"})
     progress_path, progress_max = ("task", "progress_percent"), 100.0
 
     def table_for(self, model: str) -> Table:

@@ -175,8 +175,7 @@ class Replicate(PollingAdapter):
     )
     credential_domains = ("replicate.com",)
     url_lifetime = 3600
-    pending_states = frozenset({"starting", "processing"})
-    success_state = "succeeded"
+    success_state, failed_states = "succeeded", frozenset({"failed", "canceled", "aborted"})
     poll_interval = 0.5
     refusal_pattern = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
     unconfirmed = (

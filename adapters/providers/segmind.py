@@ -30,7 +30,6 @@ from adapters.tools import sizes
 from adapters.tools.json_access import dig, dig_str, find_urls, parse_json
 from adapters.tools.url_paths import quote_model
 
-_FINAL_STATES = ("COMPLETED", "FAILED")
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4")
 _FIELD_ERROR = re.compile(r"mandatory|required|must be|invalid|parameter", re.IGNORECASE)
 _CREDIT_ERROR = re.compile(r"credit|spend", re.IGNORECASE)
@@ -96,7 +95,7 @@ class Segmind(PollingAdapter):
         "the formats of `output`; the format of a rate limit's reset time"
     )
     refusal_pattern = re.compile(r"nsfw|safety|moderat|content policy|inappropriate", re.IGNORECASE)
-    pending_states = frozenset({"QUEUED", "PROCESSING"})
+    success_state, failed_states = "COMPLETED", frozenset({"FAILED"})
 
     def sign(self, request: SignableRequest, credentials: Credentials) -> Mapping[str, str]:
         """Return the key as `x-api-key`; Segmind refuses a bearer token."""
@@ -119,16 +118,17 @@ class Segmind(PollingAdapter):
                 self,
                 question,
                 self.is_finished,
+                is_readable=self.is_readable,
                 interval=self.poll_interval,
                 timeout=self.poll_timeout,
             )
-            if self.parse_state(reply) == "COMPLETED":
+            if self.parse_state(reply) == self.success_state:
                 reply = self.raise_for_status((yield ProviderRequest(path, method="GET")))
         return self.parse_answer(call, reply)
 
     def is_finished(self, reply: ProviderReply) -> bool:
         """Whether the job's state is final, whatever the HTTP status."""
-        return self.parse_state(reply) in _FINAL_STATES or super().is_finished(reply)
+        return self.parse_state(reply) in {self.success_state, *self.failed_states}
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse image bytes, or the URLs in `output`."""

@@ -156,7 +156,8 @@ class Tencent(PollingAdapter):
         "FailedOperation.EngineRequestTimeout": 504,
     }
     state_path = ("Response", "JobStatusCode")
-    pending_states = frozenset({"1", "2"})
+    # 1 is waiting, 2 is running.
+    success_state, failed_states = "5", frozenset({"4"})
     poll_interval = 2.0
 
     def resolve_base_url(self, credentials: Credentials) -> str:
@@ -211,7 +212,14 @@ class Tencent(PollingAdapter):
     def is_finished(self, reply: ProviderReply) -> bool:
         """Whether the job has finished; a rate-limited poll says nothing about it."""
         code = dig_str(reply.json(), "Response", "Error", "Code")
-        return super().is_finished(reply) and not code.startswith(_LIMITED)
+        if code:
+            return reply.ok and not code.startswith(_LIMITED)
+        return super().is_finished(reply)
+
+    def is_readable(self, reply: ProviderReply) -> bool:
+        """Whether a reply has a job's state, or is that of a rate-limited poll."""
+        code = dig_str(reply.json(), "Response", "Error", "Code")
+        return code.startswith(_LIMITED) or super().is_readable(reply)
 
     def parse_answer(self, call: ImageCall, reply: ProviderReply) -> Answer:
         """Parse the images of any of the APIs. Raises `ProviderError` if there are none."""

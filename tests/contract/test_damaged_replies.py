@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import orjson
 import pytest
 
 from adapters import PROVIDERS, get_adapter
+from adapters.bases.polling import PollingAdapter
 from adapters.contract import Answer
 from adapters.errors import ProviderError
-from adapters.http import ProviderReply
+from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.image_header import detect_media_type
 from tests.support.transcripts import Transcript, conversation, naming, shown, transcripts_of
 
@@ -152,3 +154,68 @@ def test_image_bytes_are_recognised_whatever_their_type() -> None:
         *("comfyui", "fireworks-ai", "huggingface", "invokeai"),
         *("prodia", "segmind", "stability-ai", "workers-ai"),
     }
+
+
+PAGE = ProviderReply(200, {"content-type": "text/html"}, b"<html><title>Sign in</title></html>")
+
+
+def polling_transcripts() -> Iterator[Transcript]:
+    for provider in PROVIDERS:
+        for transcript in transcripts_of(provider):
+            if any(it.request.wait for it in transcript.exchanges):
+                yield transcript
+
+
+def play_with_pages(transcript: Transcript, pages: list[ProviderRequest]) -> None:
+    """Reply to every poll with a page."""
+    flow, exchanges = conversation(transcript), iter(transcript.exchanges)
+    request = next(flow)
+    while True:
+        if request.delay:
+            pages.append(request)
+            request = flow.send(PAGE)
+        else:
+            request = flow.send(next(exchanges).reply.received())
+
+
+def test_a_page_in_place_of_a_jobs_status_ends_the_conversation() -> None:
+    for transcript in polling_transcripts():
+        pages: list[ProviderRequest] = []
+        with naming(transcript), pytest.raises(ProviderError) as caught:
+            play_with_pages(transcript, pages)
+        assert (len(pages), caught.value.status) == (3, 502), transcript.place
+        assert caught.value.code == "unreadable_status", transcript.place
+
+
+def test_a_page_now_and_then_is_forgiven() -> None:
+    for transcript in polling_transcripts():
+        if transcript.kind != "success":
+            continue
+        with naming(transcript):
+            flow, answer = conversation(transcript), None
+            request = next(flow)
+            try:
+                for exchange in transcript.exchanges:
+                    for _ in range(2 if request.delay else 0):
+                        assert flow.send(PAGE) == request
+                    request = flow.send(exchange.reply.received())
+            except StopIteration as end:
+                answer = end.value
+            assert answer
+            assert shown(answer)["data"] == answered(transcript)
+
+
+def test_a_state_that_an_adapter_does_not_know_is_still_running() -> None:
+    adapters = [get_adapter(it) for it in PROVIDERS]
+    polled = [it for it in adapters if isinstance(it, PollingAdapter)]
+    assert len(polled) > 10
+    for adapter in polled:
+        final = {adapter.success_state, *adapter.failed_states}
+        for state in ("a new state", *final):
+            tree: Any = state
+            for name in reversed(adapter.state_path):
+                tree = {name: tree}
+            reply = ProviderReply(200, {}, orjson.dumps(tree))
+            assert adapter.is_finished(reply) is (state in final), (adapter.id, state)
+            assert adapter.is_readable(reply), (adapter.id, state)
+        assert adapter.failed_states or adapter.id == "fal-ai"

@@ -81,10 +81,32 @@ def test_it_gives_up_after_the_limit() -> None:
     assert "3 seconds" in caught.value.message
 
 
+PAGE = ProviderReply(200, {"content-type": "text/html"}, b"<title>Sign in</title>")
+
+
+def test_replies_that_cannot_be_read_end_it() -> None:
+    for page in (
+        PAGE,
+        ProviderReply(200),
+        ProviderReply(202, {}, b"ok"),
+        ProviderReply(200, {}, b"null"),
+    ):
+        with pytest.raises(ProviderError, match="3 replies in a row") as caught:
+            build_request(WORKING, page)
+        assert (caught.value.status, caught.value.code) == (502, "unreadable_status")
+    with pytest.raises(ProviderError, match=r"200, text/html, Sign in"):
+        build_request(PAGE)
+
+
+def test_a_few_replies_that_cannot_be_read_are_forgiven() -> None:
+    settled, questions = build_request(PAGE, PAGE, WORKING, PAGE, PAGE, WORKING, PAGE, DONE)
+    assert (settled, len(questions)) == (DONE, 8)
+
+
 class Queue(PollingAdapter):
     """A provider with a queue."""
 
-    pending_states = frozenset({"queued"})
+    success_state, failed_states = "done", frozenset({"broken"})
     poll_interval = 2.0
 
     def build_request(self, call: ImageCall) -> ProviderRequest:
@@ -113,10 +135,32 @@ def test_a_job_is_asked_about_until_it_is_settled() -> None:
     assert next(flow).path == "/jobs"
     question = flow.send(make_reply(id="7", status="queued"))
     assert (question.path, question.delay) == ("/jobs/7", 2.0)
-    assert flow.send(make_reply(status="queued")) == question
+    for state in ("queued", "a new state", "DONE"):
+        assert flow.send(make_reply(status=state)) == question, state
     with pytest.raises(StopIteration) as done:
         flow.send(make_reply(status="done", url="https://a.test"))
     assert done.value.value.images[0].url == "https://a.test"
+
+
+def test_a_reply_without_a_state_is_the_last_if_it_comes_again_or_is_an_error() -> None:
+    for tree, polls in (
+        ({"url": "https://a.test"}, 3),
+        ({"status": None}, 3),
+        ({"error": "no"}, 1),
+    ):
+        flow = Queue().flow(ImageCall({}, {}))
+        next(flow)
+        flow.send(make_reply(id="7", status="queued"))
+        for _ in range(polls - 1):
+            flow.send(make_reply(**tree))
+        with pytest.raises(StopIteration):
+            flow.send(make_reply(**tree))
+
+
+def test_a_state_may_be_a_number() -> None:
+    assert Queue().parse_state(make_reply(status=4)) == "4"
+    others: tuple[Any, ...] = (True, None, {}, 0.5)
+    assert {Queue().parse_state(make_reply(status=other)) for other in others} == {""}
 
 
 def test_a_job_that_is_settled_at_once_is_asked_nothing() -> None:
@@ -154,7 +198,6 @@ def test_a_job_that_cannot_be_cancelled_is_left_alone() -> None:
 class Declared(PollingAdapter):
     """A provider whose jobs are described by words alone."""
 
-    pending_states = frozenset({"queued"})
     id_path, poll_path = ("job", "id"), "/jobs/{}/state"
     success_state, images_path = "done", ("result", "urls")
 
