@@ -40,6 +40,7 @@ from proxy.upstream.reply import is_compressed, read_head, read_reply
 from proxy.upstream.reply_excerpt import log_if_no_image
 from proxy.upstream.reply_limits import reply_too_large
 from proxy.upstream.retry import PaidRetry, Sleep
+from proxy.upstream.retry_after import add_retry_after
 from proxy.upstream.sse import stream_answers
 from proxy.upstream.temp_file import ImageTempFile, SharedTempFile, TempFiles
 from proxy.upstream.timeout import Timeout, request_timeout_error, total_timeout_error
@@ -267,6 +268,7 @@ class Conversation:
             except ProviderError as error:
                 log_if_no_image(target, call, reply, error)
                 error.headers = headers
+                add_retry_after(error, reply, time.time())
                 raise
             if (progress := target.adapter.parse_progress(reply)) is not None:
                 self._state.progress[call.nonce] = progress
