@@ -78,3 +78,67 @@ def _event(block: bytes) -> Event | None:
         elif field == b"event":
             name = value
     return Event(name.decode(errors="replace"), b"\n".join(data)) if data else None
+
+
+_STARTS = (b":", b"data:", b"event:", b"id:", b"retry:")
+_SHARED_FIELDS = ("background", "output_format", "quality", "size")
+"""Fields of an event that belong to the response as a whole."""
+_EVENT_ONLY = frozenset({*_SHARED_FIELDS, "type", "object", "created", "created_at", "usage"})
+_IMAGE_FIELDS = ("b64_json", "image_base64", "url")
+_PREVIEW = "partial_image"
+
+
+def is_event_text(start: bytes) -> bool:
+    r"""Whether a text that starts like this is server-sent events, whatever type was declared.
+
+    >>> [is_event_text(it) for it in (b"data: {}", b": hi", b"\r\nid: 7", b'{"data":1}', b"data")]
+    [True, True, True, False, False]
+    """
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n").startswith(_STARTS)
+
+
+def join_events(body: bytes) -> Any:
+    r"""Return the JSON response that the events of a whole stream amount to; None if there is none.
+
+    The finished images of events in OpenAI's format become one list, without previews. Other
+    events are parts of no image: the last one is the response.
+
+    >>> join_events(b'data: {"type":"image_edit.completed","b64_json":"iVBO"}\n\ndata: [DONE]')
+    {'data': [{'b64_json': 'iVBO'}]}
+    """
+    parser = EventParser()
+    events = [*parser.feed(body.removeprefix(b"\xef\xbb\xbf")), *parser.flush()]
+    trees = [(event.name, it) for event in events if isinstance(it := event.json(), dict)]
+    finished = [it for name, it in trees if not _is_preview(name, it) and _entries(it)]
+    if finished:
+        return _images_response(finished, [it for _, it in trees])
+    for name, it in trees:
+        if name == "error" or it.get("type") == "error":
+            return it if it.get("error") else {"error": it}
+    return trees[-1][1] if trees else None
+
+
+def _is_preview(name: str, tree: dict[str, Any]) -> bool:
+    kind = tree.get("type")
+    is_named = _PREVIEW in name or (isinstance(kind, str) and _PREVIEW in kind)
+    return is_named or "partial_image_index" in tree
+
+
+def _entries(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries for `data` of one event."""
+    if isinstance(listed := tree.get("data"), list):
+        return [it for it in listed if isinstance(it, dict)]
+    if not any(tree.get(name) for name in _IMAGE_FIELDS):
+        return []
+    return [{name: it for name, it in tree.items() if name not in _EVENT_ONLY}]
+
+
+def _images_response(finished: list[dict[str, Any]], all_trees: list[dict[str, Any]]) -> Any:
+    last = finished[-1]
+    response = {name: last[name] for name in _SHARED_FIELDS if name in last}
+    if created := last.get("created_at") or last.get("created"):
+        response["created"] = created
+    response["data"] = [entry for tree in finished for entry in _entries(tree)]
+    if usages := [it["usage"] for it in all_trees if isinstance(it.get("usage"), dict)]:
+        response["usage"] = usages[-1]
+    return response

@@ -89,13 +89,13 @@ class CachedAttempt:
             attempt.params = {**attempt.params, **fields}
             attempt.receipt = attempt.receipt.with_lines(*cached_receipt(images))
             return await deliver_stream(self._request, _results(images, entry.usage))
-        if entry.has_urls and not attempt.params.get("response_format"):
-            attempt.params = {**attempt.params, "response_format": "url"}
+        if entry.has_urls:
+            attempt.form = attempt.form or "url"
         extra = {**entry.extra, "created": entry.created}
         copy = attempt.capture = ByteCapture(self.cache.hot_responses.max_response_bytes)
         answer = Answer(images, usage=entry.usage, extra=extra)
         response = await deliver(self._request, answer, {})
-        by_url = attempt.params.get("response_format") == "url" or any(it.url for it in images)
+        by_url = attempt.form == "url" or any(it.url for it in images)
         # URLs are signed again for each response, and every URL expires.
         if copy.complete and copy.chunks and not by_url:
             self._store_hot_response(b"".join(copy.chunks), entry)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from adapters.contract import Answer, ImageCall
 from adapters.errors import ImageError, no_image_error
+from adapters.tools.response_form import begins_with_form
 from proxy.context import ATTEMPT
 from proxy.errors import BadRequest
 from proxy.pipeline.completeness import ended_early
@@ -33,8 +35,10 @@ async def converse(request: web.Request) -> web.StreamResponse:
     if len(attempt.calls) > 1:
         return await _deliver_all(request, await _gather_results(upstream, attempt))
     relayed, call = streamed or not _needs_counting(request), attempt.calls[0]
+    keeps_urls = not request[SNAPSHOT].settings.blobs.persist_urls
+    fits = partial(begins_with_form, form=attempt.form, keeps_urls=keeps_urls)
     async with upstream.conversation(
-        attempt.target, call, attempt.retry_state, may_relay=relayed
+        attempt.target, call, attempt.retry_state, may_relay=relayed, fits=fits
     ) as outcome:
         if outcome.response is not None:
             return await relay(request, outcome.response, outcome)

@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 from adapters.contract import Answer
 from adapters.errors import ImageError
 from adapters.table.receipt import Receipt
+from adapters.tools.response_form import default_form
 from proxy.context import ATTEMPT, BODY, COMMITTED, PLAN, STRATEGIES, TIMELINE
 from proxy.errors import log_code, set_headers
 from proxy.http import status as http_status
@@ -178,6 +179,8 @@ class PlanExecutor:
             retry_state=tries,
             prior_images=self._prior_images,
             completes_elsewhere=completes_elsewhere,
+            # The client's own name of the model counts, whatever model the target has.
+            form=params.get("response_format") or default_form(self._plan.params.get("model")),
         )
         return params
 

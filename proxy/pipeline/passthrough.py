@@ -36,6 +36,8 @@ from proxy.upstream.reply import is_compressed
 from proxy.upstream.reply_limits import inflate, reply_too_large
 from proxy.upstream.timeout import total_timeout_error
 
+_EVENT_STREAM = "text/event-stream"
+
 ReadError = Callable[[bytes], ImageError]
 """Returns the error that an event reports."""
 
@@ -54,7 +56,7 @@ async def relay(
     chunks = _relay_chunks(provider, head, limit, settings.timeouts.total)
     if is_compressed(provider):
         chunks = inflate(chunks, provider.headers["content-encoding"], limit)
-    is_stream = provider.content_type == "text/event-stream"
+    is_stream = outcome.is_event_stream
     if is_stream:
         read_error = partial(_reported_error, attempt.target.adapter, outcome.secrets)
         if provider.content.at_eof() and not is_compressed(provider):
@@ -62,6 +64,8 @@ async def relay(
         chunks = check_events(chunks, EventScan(), requested_count(attempt), read_error)
     else:
         chunks = check_json(chunks, provider.content_length)
+    if is_stream and provider.content_type != _EVENT_STREAM:
+        outcome.headers["content-type"] = _EVENT_STREAM
     if is_stream or is_compressed(provider):
         _drop_body_headers(outcome.headers)
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)

@@ -78,7 +78,7 @@ async def deliver(
 def _can_relay_body(request: web.Request, answer: Answer) -> bool:
     """Whether the provider's own body has all images, in the requested form."""
     attempt, blobs = request[ATTEMPT], request[SNAPSHOT].settings.blobs
-    wanted = attempt.params.get("response_format")
+    wanted = attempt.form
     by_url = wanted != "b64_json" and not blobs.persist_urls
     return not attempt.prior_images and all(
         by_url if it.url else wanted != "url" and is_canonical_base64(it.b64)
@@ -88,8 +88,7 @@ def _can_relay_body(request: web.Request, answer: Answer) -> bool:
 
 def _is_fetched(request: web.Request) -> bool:
     """Whether the gateway fetches an image behind a URL, rather than pass the URL on."""
-    by_base64 = request[ATTEMPT].params.get("response_format") == "b64_json"
-    return by_base64 or request[SNAPSHOT].settings.blobs.persist_urls
+    return request[ATTEMPT].form == "b64_json" or request[SNAPSHOT].settings.blobs.persist_urls
 
 
 def limit_downloads(request: web.Request, answer: Answer) -> Answer:
@@ -160,9 +159,30 @@ class DataEntry(msgspec.Struct, frozen=True):
 async def _make_entry(
     request: web.Request, image: Image, target: Target, stack: AsyncExitStack
 ) -> DataEntry:
-    """Return the entry of an image in the requested form."""
+    """Return the entry of an image in the requested form.
+
+    If the client has not asked for that form, an image that cannot be converted keeps its own.
+    """
+    try:
+        return await _convert_entry(request, image, target, stack)
+    except ImageError:
+        attempt = request[ATTEMPT]
+        if attempt.params.get("response_format"):
+            raise
+        if image.url and not isinstance(image, CachedImage):
+            return DataEntry({"url": image.url, **image.extra})
+        if attempt.form != "url":
+            raise
+        source = await open_image(client_for(request), target, image, stack, attempt.capture)
+        return DataEntry(dict(image.extra), source)
+
+
+async def _convert_entry(
+    request: web.Request, image: Image, target: Target, stack: AsyncExitStack
+) -> DataEntry:
+    """Return the entry of an image in the form of the response."""
     attempt = request[ATTEMPT]
-    wanted = attempt.params.get("response_format")
+    wanted = attempt.form
     if image.url and not _is_fetched(request):
         return DataEntry({"url": image.url, **image.extra})
     source = await open_image(client_for(request), target, image, stack, attempt.capture)

@@ -172,6 +172,7 @@ class Attempt(msgspec.Struct):
 
     `prior_images` were made by earlier targets; this one is asked for the rest.
     `completes_elsewhere`: images that it fails to make are requested from another target.
+    `form` is the one in which the client gets images, `url` or `b64_json`; "" is the provider's.
     `images_out` are the images in its response. `downloads` counts the images behind URLs that its
     replies named and the gateway had to fetch.
     """
@@ -188,6 +189,7 @@ class Attempt(msgspec.Struct):
     completes_elsewhere: bool = False
     images_out: list[BilledImage] = []
     downloads: int = 0
+    form: str = ""
 
     __repr__ = object.__repr__
 

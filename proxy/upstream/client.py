@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
+import orjson
 from aiohttp import ClientResponse, web
 from multidict import CIMultiDict
 
 from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
+from adapters.tools.sse import is_event_text, join_events
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import relay_headers
 from proxy.http.status import OK, PARTIAL_CONTENT, is_success
@@ -38,7 +40,7 @@ from proxy.upstream.image_download import Download, download
 from proxy.upstream.redact import redact_text
 from proxy.upstream.reply import is_compressed, read_head, read_reply
 from proxy.upstream.reply_excerpt import log_if_no_image
-from proxy.upstream.reply_limits import reply_too_large
+from proxy.upstream.reply_limits import has_too_many_values, reply_too_large, too_many_values
 from proxy.upstream.retry import PaidRetry, Sleep
 from proxy.upstream.retry_after import add_retry_after
 from proxy.upstream.sse import stream_answers
@@ -49,11 +51,16 @@ from proxy.upstream.tokens import Tokens
 if TYPE_CHECKING:
     from proxy.sandbox.server import SandboxServer
 
+Fits = Callable[[bytes], bool]
+"""Whether a reply that begins with these bytes can be relayed as it is."""
+
 PEEK_LIMIT = 64 * 1024
 """Bytes of a verbatim reply that are read before it is relayed, to see an error inside it."""
 
 _EVENT_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _MAX_FIELD_NAME = max(map(len, _EVENT_FIELDS))
+_LONGEST_START = 64
+"""Bytes at the start of a reply that show whether it is server-sent events."""
 _SPARE_TEXTS = 4
 """Base64 texts that are taken out of a reply beyond the number of images: masks, previews."""
 _FIRST_EVENT_SECONDS = 0.025
@@ -72,6 +79,7 @@ class Outcome:
     `head` holds the part of the response's body that was already read. The caller empties it when
     it passes it on, so that it is not kept in memory until the rest has arrived. `headers` are the
     provider's headers for the client. `secrets` were sent to the provider, which may repeat them.
+    `is_event_stream`: the response to relay is server-sent events, whatever type it declares.
     """
 
     answer: Answer | None = None
@@ -80,6 +88,7 @@ class Outcome:
     head: list[bytes] = field(default_factory=list)
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
     secrets: frozenset[str] = frozenset()
+    is_event_stream: bool = False
 
 
 class ProviderClient:
@@ -132,12 +141,15 @@ class ProviderClient:
         state: RetryState | None = None,
         *,
         may_relay: bool = True,
+        fits: Fits = lambda _: True,
     ) -> Conversation:
         """Return the conversation with a target; entering it runs the flow to its outcome.
 
-        With `may_relay` a verbatim reply may be left unread, for the caller to relay.
+        With `may_relay` a verbatim reply may be left unread, for the caller to relay: events, and
+        long JSON whose first bytes it `fits`.
         """
-        return Conversation(self, target, call, state or RetryState(), may_relay=may_relay)
+        tries = state or RetryState()
+        return Conversation(self, target, call, tries, may_relay=may_relay, fits=fits)
 
     @asynccontextmanager
     async def download(self, target: Target, image: Image) -> AsyncIterator[Download]:
@@ -190,11 +202,11 @@ class Conversation:
     """
 
     __slots__ = (
-        *("_authorized", "_call", "_client", "_files", "_flow", "_may_relay"),
+        *("_authorized", "_call", "_client", "_files", "_fits", "_flow", "_may_relay"),
         *("_response", "_retry", "_started_at", "_state", "_target", "_temp_file"),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a conversation depends on
         self,
         client: ProviderClient,
         target: Target,
@@ -202,12 +214,14 @@ class Conversation:
         state: RetryState,
         *,
         may_relay: bool,
+        fits: Fits,
     ) -> None:
         self._client = client
         self._target = self._authorized = target
         self._call = call
         self._state = state
         self._may_relay = may_relay
+        self._fits = fits
         self._flow: Flow | None = None
         self._response: ClientResponse | None = None
         self._files: dict[str, ImageTempFile] | None = None
@@ -285,25 +299,36 @@ class Conversation:
                 f"The provider answered with status {response.status}, not a complete response.",
                 code="bad_answer",
             )
-        if request.may_stream and _is_event_stream(response):
-            events = stream_answers(response, self._authorized.adapter, call, limit, secrets)
+        head: list[bytes] = []
+        if request.may_stream and is_success(response.status):
+            head = [] if is_compressed(response) else [await read_head(response, _MAX_FIELD_NAME)]
+        if request.may_stream and _holds_events(response, b"".join(head)):
+            adapter = self._authorized.adapter
+            events = stream_answers(response, adapter, call, limit, secrets, b"".join(head))
             return Outcome(
                 events=events, headers=relay_headers(response.headers, secrets, with_body=False)
             )
-        head: list[bytes] = []
-        is_relayed = False
+        is_relayed = is_events = False
         if self._may_relay and request.verbatim:
-            head, is_relayed = await _peek(response)
+            head, is_relayed, is_events = await _peek(response, self._fits, streamed=call.stream)
         if is_relayed:
             if (response.content_length or 0) > limit:
                 raise reply_too_large()
             headers = relay_headers(response.headers, secrets, with_body=True)
-            return Outcome(response=response, head=head, headers=headers, secrets=secrets)
-        # A verbatim reply must not change by a byte.
-        extractor = None if request.verbatim else self._extractor(call)
+            return Outcome(
+                response=response,
+                head=head,
+                headers=headers,
+                secrets=secrets,
+                is_event_stream=is_events,
+            )
+        # A short verbatim reply must not change by a byte; a long one is converted.
+        is_short = len(b"".join(head)) <= PEEK_LIMIT and not _is_event_stream(response)
+        extractor = None if request.verbatim and is_short else self._extractor(call)
         reply = await read_reply(response, limit, secrets, b"".join(head), extractor)
         if extractor and extractor.files:
             self._files = {**(self._files or {}), **extractor.files}
+        reply = await _unfold_events(reply)
         return reply, relay_headers(response.headers, secrets, with_body=False)
 
     def _extractor(self, call: ImageCall) -> Base64Extractor:
@@ -354,31 +379,55 @@ class Conversation:
         self._retry = None
 
 
-async def _peek(response: ClientResponse) -> tuple[list[bytes], bool]:
-    """Read the first bytes of a reply; return them, and whether the reply is to be relayed.
+async def _peek(  # noqa: PLR0911 - one for each kind of reply
+    response: ClientResponse, fits: Fits, *, streamed: bool
+) -> tuple[list[bytes], bool, bool]:
+    """Read the first bytes of a reply; return them, whether it is relayed, and if as events.
 
-    Relayed are event streams, and JSON that is too long to inspect. A short body is read whole,
-    because it may be an error with a success status. So may a stream that does not start like
-    server-sent events: such an error arrives together with its head, an image takes longer.
+    Relayed are event streams, if the client `streamed`, and JSON that is too long to inspect and
+    `fits`. A short body is read whole, because it may be an error with a success status. So may a
+    stream that does not start like server-sent events: such an error arrives together with its
+    head, an image takes longer.
     """
     if not is_success(response.status):
-        return [], False
+        return [], False, False
     if _is_event_stream(response):
-        if is_compressed(response):
-            return [], True
+        if is_compressed(response) or not streamed:
+            return [], streamed, streamed
         try:
             async with asyncio.timeout(_FIRST_EVENT_SECONDS):
                 first = await read_head(response, 0)
         except TimeoutError:
-            return [], True
-        return [first], _starts_like_sse(first)
+            return [], True, True
+        is_relayed = _starts_like_sse(first)
+        return [first], is_relayed, is_relayed
     # Compression was not requested. It is undone here, because the client may not support it.
-    compressed = is_compressed(response)
-    if compressed or response.content_type != "application/json":
-        return [], False
-    head = await read_head(response, PEEK_LIMIT)
-    # A byte order mark is not valid in JSON. The gateway parses such a reply and writes its own.
-    return [head], len(head) > PEEK_LIMIT and not head.startswith(BOM_UTF8)
+    if response.content_type == "application/json" and not is_compressed(response):
+        head = await read_head(response, PEEK_LIMIT)
+        # A byte order mark is not valid in JSON: such a reply is parsed and written anew.
+        is_long = len(head) > PEEK_LIMIT and not head.startswith(BOM_UTF8)
+        return [head], is_long and not streamed and fits(head), False
+    if is_compressed(response) or not streamed:
+        return [], False, False
+    first = await read_head(response, _MAX_FIELD_NAME)
+    is_events = is_event_text(first)
+    return [first], is_events, is_events
+
+
+async def _unfold_events(reply: ProviderReply) -> ProviderReply:
+    """Return the reply of a success that is an event stream as JSON, any other as it is."""
+    if not is_success(reply.status) or not is_event_text(reply.body[:_LONGEST_START]):
+        return reply
+    if await asyncio.to_thread(has_too_many_values, reply.body):
+        raise too_many_values()
+    tree = await asyncio.to_thread(join_events, reply.body)
+    try:
+        body = orjson.dumps(tree)
+    except orjson.JSONEncodeError:
+        body, tree = b"", None
+    return ProviderReply(
+        reply.status, {**reply.headers, "content-type": "application/json"}, body, tree
+    )
 
 
 def _starts_like_sse(first: bytes) -> bool:
@@ -389,6 +438,15 @@ def _starts_like_sse(first: bytes) -> bool:
     """
     start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_MAX_FIELD_NAME]
     return bool(first) and any(start.startswith(it) or it.startswith(start) for it in _EVENT_FIELDS)
+
+
+def _holds_events(response: ClientResponse, head: bytes) -> bool:
+    """Return whether a success holds server-sent events, by its type or by its first bytes."""
+    if not is_success(response.status):
+        return False
+    if is_event_text(head):
+        return True
+    return _is_event_stream(response) and head.lstrip()[:1] != b"{"
 
 
 def _is_event_stream(response: ClientResponse) -> bool:

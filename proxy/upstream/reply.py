@@ -62,10 +62,11 @@ async def read_head(response: ClientResponse, size: int) -> bytes:
 
 
 def _may_hold_images(response: ClientResponse) -> bool:
-    """Return whether a reply is JSON that is long enough to contain images."""
+    """Return whether a reply is JSON, or events, long enough to contain images."""
     length = response.content_length
     is_long = length is None or length > MIN_LENGTH or is_compressed(response)
-    return is_long and is_success(response.status) and response.content_type.endswith("json")
+    holds_json = response.content_type.endswith(("json", "event-stream"))
+    return is_long and is_success(response.status) and holds_json
 
 
 async def _read_skeleton(

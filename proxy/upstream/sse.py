@@ -18,19 +18,20 @@ _EVENTS_PER_TURN = 100
 """Events that are parsed in one turn of the event loop."""
 
 
-async def stream_answers(
+async def stream_answers(  # noqa: PLR0913, PLR0917 - the same as `read_reply`
     response: ClientResponse,
     adapter: Adapter,
     call: ImageCall,
     limit: int,
     secrets: frozenset[str] = frozenset(),
+    head: bytes = b"",
 ) -> AsyncIterator[Answer]:
     """Yield the answer in each event that has one; events may have `limit` bytes in all.
 
     Raises `UpstreamFailed`, and the adapter's error for an event that reports a failure. The
-    `secrets` are redacted in every event that may be an error.
+    `secrets` are redacted in every event that may be an error. `head` was already read.
     """
-    async for event in _read_events(response, limit):
+    async for event in _read_events(response, limit, head):
         await check_values(event.data)
         answer = adapter.parse_event(call, await _parse(redact(event.data, secrets)))
         if answer.images or answer.usage:
@@ -43,9 +44,9 @@ async def _parse(data: bytes) -> Any:
     return await asyncio.to_thread(event.json) if len(data) > PARSED_IN_LOOP else event.json()
 
 
-async def _read_events(response: ClientResponse, limit: int) -> AsyncIterator[Event]:
+async def _read_events(response: ClientResponse, limit: int, head: bytes) -> AsyncIterator[Event]:
     events = EventParser()
-    async for chunk in read_plain(response, limit):
+    async for chunk in read_plain(response, limit, head):
         for number, event in enumerate(events.feed(chunk), 1):
             yield event
             if number % _EVENTS_PER_TURN == 0:

@@ -35,7 +35,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "application/json"})
     response.content_length = 1_000_000
     await response.prepare(request)
-    await response.write(b"x" * 200_000)
+    await response.write(b'{"data":[{"b64_json":"' + b"x" * 200_000)
     assert request.transport
     request.transport.abort()
     return response
