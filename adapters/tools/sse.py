@@ -12,6 +12,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-a
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +38,12 @@ class Event:
 class EventParser:
     """Parses a stream chunk by chunk. `buffered_bytes` is the size of the incomplete event."""
 
-    __slots__ = ("_chunks", "_tail", "buffered_bytes")
+    __slots__ = ("_chunks", "_has_begun", "_tail", "buffered_bytes")
 
     def __init__(self) -> None:
         self.buffered_bytes = 0
         self._chunks: list[bytes] = []
+        self._has_begun = False
         self._tail = b""
 
     def feed(self, chunk: bytes) -> list[Event]:
@@ -52,6 +54,8 @@ class EventParser:
             self._buffer(chunk)
             return []
         whole = b"".join((*self._chunks, chunk))
+        if not self._has_begun:  # Only a byte order mark before everything else is ignored.
+            whole, self._has_begun = whole.removeprefix(BOM_UTF8), True
         *blocks, rest = BLANK_LINE.split(whole)
         self._chunks, self.buffered_bytes, self._tail = [], 0, b""
         self._buffer(rest)

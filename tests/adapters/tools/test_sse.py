@@ -43,3 +43,11 @@ def test_what_is_no_event_yet_is_counted() -> None:
 def test_data_is_json_or_none(data: bytes, found: object) -> None:
     [event] = EventParser().feed(b"data: %b\n\n" % data)
     assert event.json() == found
+
+
+def test_a_byte_order_mark_before_the_first_event_is_ignored() -> None:
+    stream = b"\xef\xbb\xbfdata: 1\n\n\xef\xbb\xbfdata: 2\n\ndata: 3\n\n"
+    for size in (1, 2, 5, len(stream)):
+        parser = EventParser()
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        assert [it.data for piece in pieces for it in parser.feed(piece)] == [b"1", b"3"], size
