@@ -243,6 +243,7 @@ class Conversation:
                 if isinstance(error, ProviderError):
                     # A message may have been unescaped since the reply was redacted.
                     error.message = redact_text(error.message, self._authorized.secrets)
+                    error.args = (error.message,)
                 await self._close(error)
                 raise
 

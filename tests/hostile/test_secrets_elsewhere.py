@@ -334,3 +334,4 @@ async def test_a_key_in_an_error_page_is_redacted() -> None:
             async with provider(repeating) as fake, gateway(key_to(fake, ODD_KEY)) as ours:
                 got = await ours.draw(virtual_key="up")
                 assert "no ***" in got.error["message"], (page, spelled)
+                assert not [it for it in gc.get_objects() if _is_ours(it) and ODD_KEY in repr(it)]
