@@ -164,6 +164,12 @@ def _client_value(row: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+_OWN_VALUES = {
+    "own_values": "the provider's own values `{}` unchanged",
+    "also_as": "a client may write `{}`, too",
+}
+
+
 def _provider_value(row: dict[str, Any]) -> str:
     words = []
     if sent_as := row.get("sent_as"):
@@ -178,6 +184,7 @@ def _provider_value(row: dict[str, Any]) -> str:
             words.append(f"{label} {own:,}" + (" characters" if bound == "maxLength" else ""))
     if own := row.get("provider_enum"):
         words.append("only " + _listed(own))
+    words.extend(text.format(_cell(row[key])) for key, text in _OWN_VALUES.items() if key in row)
     if "default" in row:
         words.append(f"`{_json(row['default'])}` by default")
     if about := row.get("about"):

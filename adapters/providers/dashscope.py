@@ -64,7 +64,13 @@ def _table(size: sizes.Converter, *rows: Param, n: int = 4, tasks: bool = False)
     return Table(
         (
             Param("prompt", "input.prompt") if tasks else Param("prompt", convert=_user_message),
-            Param("size", convert=size, default="1024x1024"),
+            Param(
+                "size",
+                "parameters.size",
+                convert=size,
+                own=r"[1-9]\d{2,3}\*[1-9]\d{2,3}",
+                default="1024x1024",
+            ),
             *nested_under("parameters", *([Param("n", high=n, default=1)] if n else []), *_COMMON),
             *rows,
         ),

@@ -6,12 +6,12 @@
 The custom host for mainland China, with its own keys, is https://api.minimaxi.com/v1
 
 >>> from adapters.contract import ImageCall
->>> params = {"model": "image-01", "prompt": "a cube", "size": "1536x1024", "n": 2}
+>>> params = {"model": "image-01", "prompt": "a cube", "size": "1600x1024", "n": 2}
 >>> made = ADAPTER.table_for("image-01").translate(params, n=2)
 >>> sent = ADAPTER.build_request(ImageCall(params, made.fields))
 >>> sent.path, sent.json
 ('/image_generation', \
-{'model': 'image-01', 'prompt': 'a cube', 'width': 1536, 'height': 1024, 'n': 2})
+{'model': 'image-01', 'prompt': 'a cube', 'width': 1600, 'height': 1024, 'n': 2})
 """
 
 from __future__ import annotations
@@ -40,10 +40,27 @@ _OLD = (
     Param("aigc_watermark", kind=bool, note="in mainland China only"),
     Param("subject_reference", kind=list, low=1, high=1, note="a face to preserve"),
 )
+_OPENAIS_SIZES = ((1024, 1024), (1536, 1024), (1024, 1536), (1792, 1024), (1024, 1792))
+_WIDE, _TALL = ((1280, 720), (1152, 864), (1248, 832), (1344, 576)), ((720, 1280), (864, 1152))
+_LISTED = frozenset((*_OPENAIS_SIZES, *_WIDE, *_TALL, (832, 1248)))
+"""OpenAI's sizes, and those that the ratios produce: image-01 draws ratios best."""
+_PIXELS, _RATIO = sizes.pixels(low=512, high=2048, step=8), sizes.ratio((*_RATIOS, "21:9"))
+
+
+def _ratio_or_pixels(width: int, height: int) -> dict[str, Any]:
+    return (_RATIO if (width, height) in _LISTED else _PIXELS).convert(width, height)
+
+
 _IMAGE_01 = Table(
     (
         *_OLD,
-        Param("size", convert=sizes.pixels(low=512, high=2048, step=8)),
+        Param(
+            "size",
+            convert=sizes.Converter(
+                f"the ratio of OpenAI's sizes and MiniMax's own; else {_PIXELS.description}",
+                _ratio_or_pixels,
+            ),
+        ),
         Param("aspect_ratio", choices=(*_RATIOS, "21:9"), note="takes precedence over size"),
     )
 )
@@ -68,7 +85,7 @@ _H3 = Table(
         Param("aspect_ratio", pattern=r"auto|[0-9]{1,4}:[0-9]{1,4}", note="not with size"),
         Param("area", choices=("1K", "2K", "4K"), note="not with size; 1K by default with a ratio"),
         Param("response_format"),
-        Param("output_format", choices=("png", "jpeg", "webp")),
+        Param("output_format", choices=("png", "jpeg", "webp"), own="jpg"),
         Param("output_compression", kind=int),
         Param("disable_prompt_enhanced", kind=bool),
         Param("images", kind=list, low=1, high=16, note="input images"),

@@ -36,7 +36,7 @@ _HEADERS = {"openrouter_referer": "http-referer", "openrouter_title": "x-openrou
 
 _ROWS = (
     Param("prompt"),
-    Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size")),
+    Param("size", convert=sizes.pixels(low=1, high=99_999, combined="size"), own="[124]K"),
     Param("aspect_ratio", choices=tuple(_RATIOS.split()), note="not with size"),
     Param("resolution", choices=("512", "768", "1K", "1.5K", "2K", "4K"), note="not with size"),
     Param("quality", convert={**_QUALITIES, "standard": "medium", "hd": "high"}),

@@ -55,7 +55,8 @@ _COMMON = (
     Param("calculate_features", kind=bool),
 )
 _LONG, _SHORT = Param("prompt", high=10_000), Param("prompt", high=1000)
-_RATIO = Param("size", convert=sizes.ratio(_RATIOS.split(), field="size"))
+_ANY_RATIO = r"\d{1,2}:\d{1,2}"
+_RATIO = Param("size", convert=sizes.ratio(_RATIOS.split(), field="size"), own=_ANY_RATIO)
 
 
 _FORMAT = Param(
@@ -74,7 +75,7 @@ def _vector(*rows: Param) -> Table:
 
 def _raster(listed: str, *rows: Param) -> Table:
     """Return the table of a raster model with a list of sizes."""
-    size = Param("size", convert=sizes.nearest_size(listed.split()))
+    size = Param("size", convert=sizes.nearest_size(listed.split()), own=_ANY_RATIO)
     return Table((*rows, *_COMMON, size, _FORMAT))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from adapters.contract import Adapter
 from adapters.table.param import STANDARD_PARAMS, Param
-from adapters.table.table import Table
+from adapters.table.table import GATEWAY_PARAMS, Table
 from adapters.tools.sizes import Converter
 
 _TYPES = {
@@ -86,6 +86,10 @@ def _describe_row(row: Param) -> dict[str, Any]:
     if rule is not row and row.convert is None:
         own = _describe_range(replace(row, kind=rule.kind))
         described |= {f"provider_{key}": it for key, it in own.items() if described.get(key) != it}
+    if row.own:
+        described["own_values"] = row.own
+    elif row.field in STANDARD_PARAMS.keys() - GATEWAY_PARAMS and rule is row:
+        described["also_as"] = row.field
     described |= _describe_conversion(row)
     if row.default is not None:
         described["default"] = row.default

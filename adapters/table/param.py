@@ -53,6 +53,10 @@ class Param:
     default         the client value to assume if the client sent none that can be converted; for
                     parameters where the provider's default costs money or spoils the image
     default_unless  parameters with the same meaning: beside one of them no default is sent
+    own             for a standard parameter: a regular expression of the values that the provider
+                    itself documents under this name; they are sent unchanged. Those that
+                    `convert` maps to, and those of a row whose `field` is this name, are known
+                    without it.
     implied         values that the provider applies by itself, so they are not sent
     note            a remark for the documentation
 
@@ -71,6 +75,7 @@ class Param:
     convert: Conversion | None = None
     default: Any = None
     default_unless: tuple[str, ...] = ()
+    own: str = ""
     implied: tuple[Any, ...] = ()
     note: str = ""
 
@@ -162,6 +167,37 @@ def _is_of_kind(kind: type, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def accepts(row: Param, value: Any) -> bool:
+    """Return whether a value obeys the rule of a row."""
+    try:
+        validate(row.name, value, row)
+    except BadParam:
+        return False
+    return True
+
+
+def own_values(row: Param) -> tuple[Any, ...]:
+    """Return the values that a provider is known to document under a standard name.
+
+    >>> own_values(Param("response_format", convert={"url": "url", "b64_json": "base64"}))
+    ('url', 'base64')
+    """
+    if row.target.rpartition(".")[2] != row.name or not isinstance(row.convert, Mapping):
+        return ()
+    return tuple(dict.fromkeys(row.convert.values()))
+
+
+def is_own_value(row: Param, value: Any) -> bool:
+    """Return whether a value is one that the provider documents under a standard name.
+
+    >>> is_own_value(Param("size", own="[124]K"), "2K"), is_own_value(Param("size"), "2K")
+    (True, False)
+    """
+    if row.own and isinstance(value, str) and re.fullmatch(row.own, value):
+        return True
+    return value in own_values(row)
 
 
 def convert_value(row: Param, value: Any, n: int) -> Fields:

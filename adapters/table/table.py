@@ -16,7 +16,17 @@ from typing import Any
 
 from adapters.errors import BadParam
 from adapters.table import paths
-from adapters.table.param import Approximation, Fields, Param, convert_value, validate
+from adapters.table.param import (
+    STANDARD_PARAMS,
+    Approximation,
+    Fields,
+    Param,
+    accepts,
+    convert_value,
+    is_own_value,
+    own_values,
+    validate,
+)
 from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line
 
 GATEWAY_PARAMS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
@@ -68,12 +78,21 @@ class Table:
     reserved: frozenset[str] = frozenset()
     closed: bool = False
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
+    _by_field: dict[str, Param] = field(init=False, repr=False, compare=False)
+    """The rows whose field has the name of a standard parameter that they are not."""
     _rows_with_default: tuple[Param, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index the rows once, not in each call."""
         # object.__setattr__ is how a frozen dataclass sets its own fields.
         object.__setattr__(self, "_by_name", {row.name: row for row in self.rows})
+        by_field = {
+            row.field: row
+            for row in self.rows
+            if row.field in STANDARD_PARAMS.keys() - GATEWAY_PARAMS
+            and row.name not in STANDARD_PARAMS
+        }
+        object.__setattr__(self, "_by_field", by_field)
         with_default = tuple(row for row in self.rows if row.default is not None)
         object.__setattr__(self, "_rows_with_default", with_default)
 
@@ -109,7 +128,8 @@ class Table:
         fields = self._merge({**parts, **defaults})
         lines: list[ReceiptLine] = []
         for name, value in sent.items():
-            row, part = self.row(name), _without_overwritten(parts[name], fields)
+            row = self.row(name) or self._by_field.get(name)
+            part = _without_overwritten(parts[name], fields)
             if policy is UnsupportedPolicy.STRICT and len(part) < len(parts[name]):
                 _raise_contradiction(name, parts[name].keys() - part.keys(), provider)
             if line := make_line(name, value, part, row):
@@ -124,15 +144,35 @@ class Table:
 
     def _convert(self, name: str, value: Any, policy: UnsupportedPolicy, n: int) -> Fields:
         """Return the fields of one parameter. Raises `BadParam`."""
-        validate(name, value)
+        row = self.row(name)
+        try:
+            validate(name, value)
+        except BadParam as error:
+            row = self._row_of_own_value(name, value, error)
+            if row.name == name:
+                return {row.target: value}
         if isinstance(value, _NESTED):
             _collect_names(name, value)
-        if row := self.row(name):
+        if row:
             return convert_value(row, value, n)
         if policy is UnsupportedPolicy.PASS and self._may_pass(name, value):
             is_nested = self.unknown_under not in ("", name)
             return {f"{self.unknown_under}.{name}" if is_nested else name: value}
         return {}
+
+    def _row_of_own_value(self, name: str, value: Any, error: BadParam) -> Param:
+        """Return the row by which a value that is none of OpenAI's is one of the provider's own.
+
+        Raises `error` if there is none.
+        """
+        row, own = self.row(name), self._by_field.get(name)
+        if row and is_own_value(row, value):
+            return row
+        if own and accepts(own, value):
+            return own
+        listed = own.choices if own else own_values(row) if row else ()
+        hint = f" This provider's own: {', '.join(map(str, listed))}." if listed else ""
+        raise BadParam(name, error.message + hint, code=error.code)
 
     def _may_pass(self, name: str, value: Any) -> bool:
         """Whether an unknown parameter may be sent unchanged."""

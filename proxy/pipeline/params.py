@@ -13,6 +13,8 @@ _EVERY_ITEM = "*"
 _DROPPED = object()
 """Stands for a value that is dropped, while a copy without it is made."""
 _CACHED_PATH_LISTS = 32
+_BASE64_WORDS = ("base64", "b64")
+"""What some providers call the response format `b64_json`."""
 
 
 def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def final_model(params: Mapping[str, Any], target: Target) -> Any:
 def _finish(final: dict[str, Any], target: Target) -> dict[str, Any]:
     if target.drop_params:
         final = drop_paths(final, target.drop_params)
+    if final.get("response_format") in _BASE64_WORDS:
+        final["response_format"] = "b64_json"
     model, prefix = final.get("model"), f"@{target.virtual_key}/"
     if target.virtual_key and isinstance(model, str) and model.startswith(prefix):
         final["model"] = model[len(prefix) :]

@@ -50,10 +50,18 @@ def test_base64_has_another_name_in_the_older_family_only() -> None:
 
 @pytest.mark.parametrize(
     ("size", "width", "height"),
-    [("1024x1024", 1024, 1024), ("256x256", 512, 512), ("1000x999", 1000, 1000)],
+    [("1032x1024", 1032, 1024), ("256x256", 512, 512), ("1000x999", 1000, 1000)],
 )
 def test_sides_of_image_01_are_within_bounds(size: str, width: int, height: int) -> None:
     assert translate(OLD, size=size) == {"width": width, "height": height}
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"),
+    [("1024x1024", "1:1"), ("1792x1024", "16:9"), ("720x1280", "9:16"), ("1344x576", "21:9")],
+)
+def test_image_01_gets_the_ratio_of_a_listed_size(size: str, ratio: str) -> None:
+    assert translate(OLD, size=size) == {"aspect_ratio": ratio}
 
 
 def test_openais_style_never_reaches_the_styles_of_live() -> None:

@@ -66,3 +66,11 @@ def test_a_path_names_what_is_dropped(path: str, left: object) -> None:
     params = {"a": 1, "b": [{"c": 1}, {"c": 2}]}
     assert drop_paths(params, [path]) == left
     assert params == {"a": 1, "b": [{"c": 1}, {"c": 2}]}
+
+
+@pytest.mark.parametrize("word", ["base64", "b64"])
+def test_a_providers_word_for_base64_is_understood(word: str) -> None:
+    target = Target(get_adapter("getimg"), Credentials(), "https://api.getimg.ai/v1")
+    params = {"prompt": "a cube", "response_format": word}
+    assert final_params(params, target)["response_format"] == "b64_json"
+    assert params["response_format"] == word
