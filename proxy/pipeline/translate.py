@@ -48,8 +48,6 @@ def translate(adapter: Adapter, attempt: Attempt) -> tuple[tuple[ImageCall, ...]
     If `n` is more than one call can generate, it is split over several calls with different seeds.
     """
     params, credentials = attempt.params, attempt.target.credentials
-    if attempt.form and not params.get("response_format"):
-        params = {**params, "response_format": attempt.form}
     call = ImageCall(params, params, credentials)
     table, withheld = adapter.effective_table(call), adapter.suppressed_params(call)
     n = params.get("n")
