@@ -21,7 +21,9 @@ def default_form(model: object) -> str:
     >>> default_form("dall-e-3"), default_form("@team/gpt-image-2"), default_form("flux-dev")
     ('url', 'b64_json', '')
     """
-    name = model.rpartition("/")[2] if isinstance(model, str) else ""
+    name = model if isinstance(model, str) else ""
+    if name.startswith("@"):  # The prefix names a virtual key.
+        name = name.partition("/")[2]
     return next((form for start, form in _BY_FAMILY.items() if name.startswith(start)), "")
 
 

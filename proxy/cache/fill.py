@@ -47,7 +47,7 @@ class CacheFill:
         its identity.
         """
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        upload = asyncio.create_task(self._images.upload(_read_queue(queue), image.media_type))
+        upload = asyncio.create_task(self._upload(queue, image.media_type))
         self._uploads[id(image)] = upload
         queue.put_nowait(head)
         complete = False
@@ -61,6 +61,9 @@ class CacheFill:
         finally:
             if not complete:
                 upload.cancel()
+
+    async def _upload(self, queue: asyncio.Queue[bytes | None], media_type: str) -> StoredImage:
+        return await self._images.upload(_read_queue(queue), media_type)
 
     async def finish(self, images: Sequence[Image]) -> list[StoredImage]:
         """Wait for all images to be stored, and fetch those not delivered yet.

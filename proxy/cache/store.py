@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -23,10 +22,10 @@ from proxy.cache.entry import CacheEntry
 from proxy.cache.hot_responses import HotResponse, HotResponses
 from proxy.cache.images import ImageStore, StoredImage
 from proxy.cache.index import Index, LocalIndex
-from proxy.errors import BlobStoreFailed, CacheUnavailable, traceback_summary
+from proxy.errors import BlobStoreFailed, CacheUnavailable
+from proxy.observability.bookkeeping import record_failure
 from proxy.settings.schema import Cache
 
-_LOG = logging.getLogger("easel")
 _UNAVAILABLE = (BlobStoreFailed, CacheUnavailable)
 """Failures after which a request continues without the cache. They have been logged."""
 
@@ -232,8 +231,8 @@ class ResponseCache:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, _UNAVAILABLE):
-            _LOG.error("response not cached: %s", traceback_summary(error))
+        if isinstance(error, Exception) and not isinstance(error, _UNAVAILABLE):
+            record_failure("cache", error)
 
     async def _expire_loop(self) -> None:
         """Remove expired entries every minute, and from time to time orphaned images."""

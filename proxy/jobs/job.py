@@ -18,6 +18,7 @@ from proxy.errors import BadRequest, GatewayError
 from proxy.http.status import is_error
 from proxy.jobs.persistence import Manifest
 from proxy.jobs.recording import Recording
+from proxy.observability.bookkeeping import bookkeeping
 
 JobWork = Callable[[Recording], Coroutine[Any, Any, None]]
 """The work of a job: fulfil the request and write the response to the recording."""
@@ -177,4 +178,5 @@ class Subscription:
     def __exit__(self, *_: object) -> None:
         """Remove the listener."""
         self._job.connection_checks.remove(self._is_connected)
-        self._job.store.listener_left(self._job)
+        with bookkeeping("jobs"):
+            self._job.store.listener_left(self._job)

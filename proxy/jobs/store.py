@@ -30,6 +30,7 @@ from proxy.jobs.job import Job, JobKey, JobWork, job_cancelled_error, key_reused
 from proxy.jobs.limits import ConcurrencyLimit
 from proxy.jobs.persistence import Manifest, ResultFolder
 from proxy.jobs.recording import Recording
+from proxy.observability.bookkeeping import bookkeeping
 
 _UNLIMITED = 1 << 60
 _USUAL_KEY_LENGTH = 64
@@ -281,11 +282,14 @@ class JobStore:
         job.recording.end(failure)
         job.task = None
         self._running.pop(task, None)
-        self._limit.release(job.key.caller)
-        if job.failed and not job.has_unreported_charge and job.id in self._by_id:
-            self._budget.mark_delivered(job)  # No retry joins it.
+        with bookkeeping("jobs"):
+            self._limit.release(job.key.caller)
+        with bookkeeping("jobs"):
+            if job.failed and not job.has_unreported_charge and job.id in self._by_id:
+                self._budget.mark_delivered(job)  # No retry joins it.
         self._schedule_expiry(job, self._result_ttl)
-        self.on_change(job)
+        with bookkeeping("jobs"):
+            self.on_change(job)
 
     def _schedule_expiry(self, job: Job, seconds: float) -> None:
         """Schedule an ended job to expire in `seconds`, after all that are stored already."""

@@ -32,6 +32,7 @@ from proxy.http.proxy_headers import client_address
 from proxy.jobs.job import Job
 from proxy.jobs.keys import JOB
 from proxy.observability.access_log import ACCESS_LOG
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.metrics.request import bytes_in, bytes_out, record_request
 from proxy.reload.live_settings import LIVE_SETTINGS
@@ -67,9 +68,11 @@ async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         in_flight.discard(id(request))
         ended = time.perf_counter()
-        record_request(app[METRICS], request, response, ended, has_job=JOB in request)
-        if (log := app[ACCESS_LOG]).is_enabled:
-            log.write(access_line(request, response, timeline, ended))
+        with bookkeeping("metrics"):
+            record_request(app[METRICS], request, response, ended, has_job=JOB in request)
+        with bookkeeping("access_log"):
+            if (log := app[ACCESS_LOG]).is_enabled:
+                log.write(access_line(request, response, timeline, ended))
 
 
 async def set_gateway_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -89,8 +92,9 @@ async def set_gateway_headers(request: web.Request, response: web.StreamResponse
     # A job's recorded response already has the headers of its attempt.
     if attempt is None or "x-portkey-provider" in headers:
         return
-    for name, value in attempt.response_headers.items():
-        headers[name] = value
+    with bookkeeping("receipt"):
+        for name, value in attempt.response_headers.items():
+            headers[name] = value
 
 
 def access_line(

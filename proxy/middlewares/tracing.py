@@ -14,6 +14,7 @@ from proxy.http.headers import is_valid_trace_id
 from proxy.http.status import INTERNAL_SERVER_ERROR
 from proxy.jobs.keys import JOB
 from proxy.middlewares.access import config_label
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.attempt import request_attributes, result_attributes, span_name
 from proxy.observability.tracing.spans import ServerSpan, Tracer, Value
@@ -54,8 +55,9 @@ async def _run_in_span(
             span.status = 0 if request.get(COMMITTED) else _status_of(error)
             raise
         finally:
-            if span.is_sampled:
-                _set_attributes(span, request, resource.canonical)
+            with bookkeeping("traces"):
+                if span.is_sampled:
+                    _set_attributes(span, request, resource.canonical)
         return response
 
 

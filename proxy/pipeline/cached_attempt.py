@@ -29,6 +29,7 @@ from proxy.cache.store import CACHE
 from proxy.context import ATTEMPT, CALLER, ERROR_CODE, PLAN
 from proxy.http.status import OK
 from proxy.jobs.keys import JOB
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import add_event
 from proxy.pipeline.converse import sum_usage
@@ -82,12 +83,14 @@ class CachedAttempt:
     async def replay(self, entry: CacheEntry) -> web.StreamResponse:
         """Respond with the cached images, in the form that this request asks for."""
         attempt = self._attempt
-        attempt.receipt = attempt.receipt.with_lines(*entry.receipt)
+        with bookkeeping("receipt"):
+            attempt.receipt = attempt.receipt.with_lines(*entry.receipt)
         images = self._images(entry.images[: self.pool_size or None])
         if attempt.params.get("stream") is True:
             fields: dict[str, Any] = {k: v for k, v in entry.extra.items() if k in _EVENT_FIELDS}
             attempt.params = {**attempt.params, **fields}
-            attempt.receipt = attempt.receipt.with_lines(*cached_receipt(images))
+            with bookkeeping("receipt"):
+                attempt.receipt = attempt.receipt.with_lines(*cached_receipt(images))
             return await deliver_stream(self._request, _results(images, entry.usage))
         if entry.has_urls:
             attempt.form = attempt.form or "url"
@@ -98,7 +101,8 @@ class CachedAttempt:
         by_url = attempt.form == "url" or any(it.url for it in images)
         # URLs are signed again for each response, and every URL expires.
         if copy.complete and copy.chunks and not by_url:
-            self._store_hot_response(b"".join(copy.chunks), entry)
+            with bookkeeping("cache"):
+                self._store_hot_response(b"".join(copy.chunks), entry)
         return response
 
     def _store_hot_response(self, body: bytes, entry: CacheEntry) -> None:
@@ -124,11 +128,18 @@ class CachedAttempt:
             response = await handler(self._request)
         finally:
             if not self._is_complete(capture):
-                await filling.abort()
-        if self._is_complete(capture):
-            keeping = self._store(filling, capture, existing, self.cache.clock() - began)
-            if not self.cache.store_in_background(self.key, keeping, capture.size):
-                await filling.abort()
+                with bookkeeping("cache"):
+                    await filling.abort()
+        with bookkeeping("cache"):
+            if self._is_complete(capture):
+                keeping = self._store(filling, capture, existing, self.cache.clock() - began)
+                is_stored = False
+                try:
+                    is_stored = self.cache.store_in_background(self.key, keeping, capture.size)
+                finally:
+                    if not is_stored:
+                        keeping.close()
+                        await filling.abort()
         return response
 
     def _is_complete(self, capture: ResponseCapture) -> bool:

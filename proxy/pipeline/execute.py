@@ -22,6 +22,7 @@ from proxy.errors import log_code, set_headers
 from proxy.http import status as http_status
 from proxy.http.body import enforce_limits
 from proxy.http.forwarding import gateway_hops
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.metrics.labels import CANCELLED, GATEWAY_ERROR, OK, error_outcome
 from proxy.observability.metrics.registry import METRICS
 from proxy.observability.tracing import attributes
@@ -75,7 +76,8 @@ def plan_handler(run_chain: Handler, dry_run_chain: Handler) -> Handler:
             raise
         finally:
             if ATTEMPT in request:
-                record_images(request, request[ATTEMPT], request[PLAN].params)
+                with bookkeeping("prices"):
+                    record_images(request, request[ATTEMPT], request[PLAN].params)
 
     return run_plan
 
@@ -216,8 +218,10 @@ class PlanExecutor:
             ended = CANCELLED, 0
             raise
         finally:
-            self._strategies.on_result(target, self._plan, status)
-            self._record_attempt(target, ended, began, asked=self.budget.remaining < left)
+            with bookkeeping("metrics"):
+                self._strategies.on_result(target, self._plan, status)
+            with bookkeeping("metrics"):
+                self._record_attempt(target, ended, began, asked=self.budget.remaining < left)
 
     def _record_attempt(
         self, target: Target, ended: AttemptEnd, began: float, *, asked: bool

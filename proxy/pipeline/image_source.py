@@ -24,6 +24,7 @@ from adapters.tools.image_header import (
 )
 from proxy.cache.entry import CachedImage
 from proxy.errors import UpstreamFailed
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.routing.attempt import ResponseCapture
 from proxy.routing.plan import Target
 from proxy.upstream.client import ProviderClient
@@ -105,8 +106,9 @@ async def open_image(
     if image.url:
         download = await stack.enter_async_context(upstream.download(target, image))
         if capture and capture.tee:
-            rest = capture.tee(image, download.head, download.rest)
-            download = replace(download, rest=rest)
+            with bookkeeping("cache"):
+                rest = capture.tee(image, download.head, download.rest)
+                download = replace(download, rest=rest)
         return ImageSource(image, download.measured, download.length, download)
     if image.b64:
         text = normalize_base64(image.b64)

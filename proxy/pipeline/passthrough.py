@@ -21,6 +21,7 @@ from adapters.http import ProviderReply
 from adapters.tools.image_header import HEADER_BYTES, ImageHeader
 from adapters.tools.sse import EventParser
 from proxy.context import ATTEMPT
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.pipeline.accounting import pixel_count
 from proxy.pipeline.completeness import EventScan, check_events, check_json, ended_early
 from proxy.pipeline.image_source import measure_base64, measured_receipt
@@ -69,18 +70,21 @@ async def relay(
     if is_stream or is_compressed(provider):
         _drop_body_headers(outcome.headers)
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)
-    header = measure_first_image(b"".join(head))
-    if header:
-        attempt.receipt = attempt.receipt.with_lines(*measured_receipt(1, header, attempt.params))
+    header = None
+    with bookkeeping("receipt"):
+        header = measure_first_image(b"".join(head))
+        if header:
+            lines = measured_receipt(1, header, attempt.params)
+            attempt.receipt = attempt.receipt.with_lines(*lines)
     # An event, or a long error with a success status, may repeat a secret.
     chunks = redact_stream(chunks, outcome.secrets)
     if is_stream:
         chunks = _add_keepalives(chunks, settings.images.comment_seconds)
     sent = await stream_response(request, response, chunks)
     # The images are not parsed: count the requested number, with the size of the first one.
-    attempt.images_out = [BilledImage(attempt.target, pixel_count(header))] * requested_count(
-        attempt
-    )
+    with bookkeeping("prices"):
+        billed = BilledImage(attempt.target, pixel_count(header))
+        attempt.images_out = [billed] * requested_count(attempt)
     return sent
 
 

@@ -23,6 +23,7 @@ from proxy.blobs.publish import publish, publish_existing
 from proxy.cache.entry import CachedImage
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import UpstreamFailed, error_event
+from proxy.observability.bookkeeping import bookkeeping, record_failure
 from proxy.pipeline.accounting import bill_image
 from proxy.pipeline.image_source import (
     ImageSource,
@@ -34,7 +35,7 @@ from proxy.pipeline.image_source import (
 )
 from proxy.pipeline.partial import handle_missing
 from proxy.reload.snapshot import SNAPSHOT
-from proxy.routing.attempt import Attempt, MadeImages
+from proxy.routing.attempt import Attempt, MadeImages, ResponseCapture
 from proxy.routing.plan import Target
 from proxy.upstream.client import client_for
 from proxy.upstream.timeout import Timeout, total_timeout_error
@@ -61,17 +62,20 @@ async def deliver(
     if answer.body is not None and _can_relay_body(request, answer):
         sources = [from_base64(it) if it.b64 else None for it in answer.images]
         _add_measured_lines(attempt, sources)
-        attempt.images_out = [bill_image(attempt.target, source) for source in sources]
+        with bookkeeping("prices"):
+            attempt.images_out = [bill_image(attempt.target, source) for source in sources]
         return _complete_response(attempt, answer.body, headers)
     if _is_fetched(request):
         answer = limit_downloads(request, answer)
         images = attempt.with_prior_images(answer.images)
-    attempt.receipt = attempt.receipt.with_lines(*cached_receipt(image for image, _ in images))
+    with bookkeeping("receipt"):
+        attempt.receipt = attempt.receipt.with_lines(*cached_receipt(image for image, _ in images))
     async with AsyncExitStack() as stack:
         entries = await _make_entries(request, images, stack)
         _add_measured_lines(attempt, [entry.source for entry in entries])
         if attempt.capture:
-            attempt.capture.add_answer(answer)
+            with bookkeeping("cache"):
+                attempt.capture.add_answer(answer)
         return await _write_body(request, _body_parts(answer, entries), headers)
 
 
@@ -119,10 +123,11 @@ def limit_downloads(request: web.Request, answer: Answer) -> Answer:
 
 def _add_measured_lines(attempt: Attempt, sources: Sequence[ImageSource | None]) -> None:
     """Add the type and size of each image to the receipt."""
-    for number, source in enumerate(sources, 1):
-        if source:
-            lines = measured_receipt(number, source.measured, attempt.params, source.length)
-            attempt.receipt = attempt.receipt.with_lines(*lines)
+    with bookkeeping("receipt"):
+        for number, source in enumerate(sources, 1):
+            if source:
+                lines = measured_receipt(number, source.measured, attempt.params, source.length)
+                attempt.receipt = attempt.receipt.with_lines(*lines)
 
 
 async def _make_entries(
@@ -143,7 +148,9 @@ async def _make_entries(
     if errors:
         handle_missing(request, tuple(made), len(errors), errors[0])
     whose = [target for _, target in made]
-    request[ATTEMPT].images_out = list(map(bill_image, whose, [entry.source for entry in entries]))
+    with bookkeeping("prices"):
+        sources = [entry.source for entry in entries]
+        request[ATTEMPT].images_out = list(map(bill_image, whose, sources))
     return entries
 
 
@@ -267,10 +274,21 @@ async def _write_body(
 def _complete_response(attempt: Attempt, body: bytes, headers: Mapping[str, str]) -> web.Response:
     """Return a response with a complete body, which aiohttp sends."""
     if attempt.capture:
-        attempt.capture.start(200, _JSON, len(body))
-        attempt.capture.add_chunk(body)
-        attempt.capture.complete = True
+        with bookkeeping("cache"):
+            attempt.capture.start(200, _JSON, len(body))
+            attempt.capture.add_chunk(body)
+            attempt.capture.complete = True
     return web.Response(body=body, content_type=_JSON, headers=headers)
+
+
+def _capture_chunk(capture: ResponseCapture, chunk: bytes) -> ResponseCapture | None:
+    """Add a chunk; return the capture, or None if that failed: it would never be complete."""
+    try:
+        capture.add_chunk(chunk)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the image
+        record_failure("cache", error)
+        return None
+    return capture
 
 
 def is_between_events(end: bytes) -> bool:
@@ -292,7 +310,8 @@ async def stream_response(
     """
     capture = request[ATTEMPT].capture
     if capture:
-        capture.start(response.status, response.content_type, response.content_length)
+        with bookkeeping("cache"):
+            capture.start(response.status, response.content_type, response.content_length)
     end = b"" if response.content_type == EVENT_STREAM else None
     try:
         async with aclosing(chunks):
@@ -302,7 +321,7 @@ async def stream_response(
                 if end is not None:
                     end = (end + chunk[-4:])[-4:]
                 if capture:
-                    capture.add_chunk(chunk)
+                    capture = _capture_chunk(capture, chunk)
                 # The chunk may be on disk by now, and the next one may take long to arrive.
                 del chunk
     except ImageError as error:

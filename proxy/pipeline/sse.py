@@ -18,10 +18,12 @@ from adapters.contract import Answer
 from adapters.errors import ImageError, no_image_error
 from proxy.context import ATTEMPT, ERROR_CODE
 from proxy.errors import error_event, log_code
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.pipeline.accounting import bill_image
 from proxy.pipeline.image_source import ImageSource, measured_receipt, open_image
 from proxy.pipeline.response import limit_downloads, open_json_string, stream_response, to_json
 from proxy.reload.snapshot import SNAPSHOT
+from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import client_for
 from proxy.upstream.timeout import Timeout, total_timeout_error
 
@@ -51,11 +53,11 @@ async def deliver_stream(
         total = request[SNAPSHOT].settings.timeouts.total
         with Timeout(total, total_timeout_error):
             answer, headers, sources = await _first_images(request, results, errors, stack)
-        for number, source in enumerate(sources, 1):
-            lines = measured_receipt(
-                number, source.measured, request[ATTEMPT].params, source.length
-            )
-            request[ATTEMPT].receipt = request[ATTEMPT].receipt.with_lines(*lines)
+        attempt = request[ATTEMPT]
+        with bookkeeping("receipt"):
+            for number, source in enumerate(sources, 1):
+                lines = measured_receipt(number, source.measured, attempt.params, source.length)
+                attempt.receipt = attempt.receipt.with_lines(*lines)
         response = web.StreamResponse(headers=headers)
         response.headers["cache-control"] = "no-cache"
         response.content_type = "text/event-stream"
@@ -127,7 +129,8 @@ async def _open_images(
     recording = attempt.capture
     answer = limit_downloads(request, answer)
     if recording:
-        recording.add_answer(answer)
+        with bookkeeping("cache"):
+            recording.add_answer(answer)
     sources: list[ImageSource] = []
     for image in answer.images:
         try:
@@ -137,7 +140,10 @@ async def _open_images(
         else:
             sources.append(source)
             if image.partial_index is None:
-                attempt.images_out.append(bill_image(attempt.target, source))
+                billed = BilledImage(attempt.target)
+                with bookkeeping("prices"):
+                    billed = bill_image(attempt.target, source)
+                attempt.images_out.append(billed)
     return sources
 
 

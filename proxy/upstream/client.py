@@ -25,6 +25,7 @@ from adapters.tools.sse import is_event_text, join_events
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import relay_headers
 from proxy.http.status import OK, PARTIAL_CONTENT, is_success
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.metrics.labels import target_family
 from proxy.observability.metrics.registry import Metrics
 from proxy.observability.tracing.hooks import record_usage
@@ -277,8 +278,9 @@ class Conversation:
             except StopIteration as done:
                 if call.nonce in self._state.progress:
                     self._state.progress[call.nonce] = 1.0
-                record_usage(done.value, target.secrets)
-                log_if_no_image(target, call, reply, done.value)
+                with bookkeeping("traces"):
+                    record_usage(done.value, target.secrets)
+                    log_if_no_image(target, call, reply, done.value)
                 return Outcome(answer=await self._restore_images(done.value), headers=headers)
             except ProviderError as error:
                 log_if_no_image(target, call, reply, error)
@@ -357,7 +359,8 @@ class Conversation:
         if error is not None:
             self._client.tokens.on_error(self._target, error)
         await self._release()
-        self._record_end()
+        with bookkeeping("metrics"):
+            self._record_end()
 
     def _record_start(self) -> None:
         """Record when the first request for this client request goes to a provider."""

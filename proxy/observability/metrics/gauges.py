@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sized
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy import __version__
+from proxy.observability.bookkeeping import FAILURES
 from proxy.observability.metrics import process
 from proxy.observability.metrics.loop_lag import LoopLag
 from proxy.observability.metrics.registry import Metrics
@@ -114,6 +115,12 @@ def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
         "Finished responses that no client collected, by reason.",
         lambda: jobs.lost_counts,
         "reason",
+    )
+    metrics.counter(
+        "easel_bookkeeping_failures_total",
+        "Failures beside a response, which was sent all the same, by part.",
+        lambda: FAILURES,
+        "part",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from adapters.contract import Answer
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.spans import Span, Value
 from proxy.routing.attempt import Attempt
@@ -42,12 +43,13 @@ class AttemptSpan(Span):
         self._attempt = attempt
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.set_attributes(
-            {
-                **result_attributes(self._attempt),
-                attributes.RETRIES: self._attempt.retry_state.retries,
-            }
-        )
+        with bookkeeping("traces"):
+            self.set_attributes(
+                {
+                    **result_attributes(self._attempt),
+                    attributes.RETRIES: self._attempt.retry_state.retries,
+                }
+            )
         super().__exit__(kind, error, trace)
 
 

@@ -14,6 +14,7 @@ from yarl import URL
 
 from adapters.contract import Answer
 from adapters.http import ProviderRequest
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.tracing.context import CURRENT_SPAN
 from proxy.routing.attempt import Attempt
 from proxy.routing.plan import Target
@@ -34,7 +35,8 @@ def _current() -> Span | None:
 def add_event(event: str, about: Mapping[str, Value] = _NO_HEADERS) -> None:
     """Add an event to the current span."""
     if (span := _current()) is not None:
-        span.add_event(event, about)
+        with bookkeeping("traces"):
+            span.add_event(event, about)
 
 
 def job_span(name: str) -> AbstractContextManager[object]:

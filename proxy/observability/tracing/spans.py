@@ -17,6 +17,7 @@ from adapters.errors import ImageError
 from proxy import __version__
 from proxy.errors import log_code
 from proxy.http.status import is_client_error
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.tracing import attributes
 from proxy.observability.tracing.context import CURRENT_SPAN
 from proxy.observability.tracing.export import SpanExport
@@ -76,9 +77,10 @@ class Span:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._token:
             CURRENT_SPAN.reset(self._token)
-        if error is not None:
-            self.set_error(error_type(error))
-        self.otel.end()
+        with bookkeeping("traces"):
+            if error is not None:
+                self.set_error(error_type(error))
+            self.otel.end()
 
     @property
     def context(self) -> SpanContext:
