@@ -184,8 +184,8 @@ def error_body(error: ImageError) -> bytes:
     if isinstance(error, ProviderError) and error.body is not None:
         return _with_attempts(error.body, error)
     portkey: dict[str, Any] = {}
-    if isinstance(error, GatewayError) and error.legacy:
-        portkey = {"status": "failure", "message": error.legacy}
+    if isinstance(error, GatewayError) and (error.legacy or isinstance(error, BadRequest)):
+        portkey = {"status": "failure", "message": error.legacy or error.message}
         if error.errors:
             portkey["errors"] = list(error.errors)
     attempts = {"attempts": list(error.attempts)} if error.attempts else {}

@@ -27,6 +27,8 @@ _TYPE_NAMES = {
 
 
 _WITH_LENGTH = (str, list, dict)
+_MAX_EXACT = 2**53
+"""Up to here every whole number is a float."""
 
 
 class Approximation(dict[str, Any]):
@@ -167,6 +169,21 @@ def _is_of_kind(kind: type, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def whole(row: Param | None, value: Any) -> Any:
+    """Return a number such as 20.0 as 20, for a row of whole numbers; any other value as it is."""
+    rule = row and STANDARD_PARAMS.get(row.name, row)
+    return as_whole(value) if isinstance(value, float) and rule and rule.kind is int else value
+
+
+def as_whole(value: float) -> float:
+    """Return a number such as 20.0 as 20, if it is exact.
+
+    >>> as_whole(20.0), as_whole(0.5), as_whole(1e20)
+    (20, 0.5, 1e+20)
+    """
+    return int(value) if abs(value) <= _MAX_EXACT and value.is_integer() else value
 
 
 def accepts(row: Param, value: Any) -> bool:

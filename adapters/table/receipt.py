@@ -38,6 +38,8 @@ class ReceiptLine:
     def __str__(self) -> str:
         """Return the line in the header's format: `converted n=3>calls=3`."""
         param = f"{self.name}={self.value}" if self.value else self.name
+        if self.verb == "unknown" and self.outcome:
+            return f"unknown {param}, did you mean {self.outcome}"
         return f"{self.verb} {param}>{self.outcome}" if self.outcome else f"{self.verb} {param}"
 
 

@@ -9,7 +9,7 @@ always a `BadParam`. The receipt lists every change.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -26,14 +26,17 @@ from adapters.table.param import (
     is_own_value,
     own_values,
     validate,
+    whole,
 )
-from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line
+from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line, sanitize
 
 GATEWAY_PARAMS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """Parameters that the gateway itself handles, or may drop under every policy."""
 
 _CALLBACK_NAME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names of parameters that make a provider call a URL of the client's; never sent."""
+_MAX_SUGGESTED = 10
+"""Unknown parameters of one request that are compared with the known ones."""
 _MAX_DEPTH = 64
 """Maximum nesting depth of a value; no provider's parameter needs more."""
 _NESTED = (dict, list)
@@ -145,6 +148,7 @@ class Table:
     def _convert(self, name: str, value: Any, policy: UnsupportedPolicy, n: int) -> Fields:
         """Return the fields of one parameter. Raises `BadParam`."""
         row = self.row(name)
+        value = whole(row, value)
         try:
             validate(name, value)
         except BadParam as error:
@@ -226,17 +230,23 @@ class Translation:
 
 
 def passthrough_receipt(
-    params: Mapping[str, Any], suppressed: Collection[str], policy: UnsupportedPolicy, provider: str
+    params: Mapping[str, Any],
+    suppressed: Collection[str],
+    policy: UnsupportedPolicy,
+    provider: str,
+    known: frozenset[str] = frozenset(),
 ) -> Receipt:
     """Return the receipt for a passthrough provider: only suppressed parameters are changed.
 
+    `known` are the parameters of all its tables; any other is sent, and has a line that says so.
     Raises `BadParam` under the policy `STRICT`.
 
-    >>> params = {"prompt": "a cube", "size": "auto"}
-    >>> str(passthrough_receipt(params, {"size"}, UnsupportedPolicy.ADAPT, "Acme"))
-    'dropped size=auto'
+    >>> params, known = {"size": "auto", "qualty": "high"}, frozenset({"size", "quality"})
+    >>> str(passthrough_receipt(params, {"size"}, UnsupportedPolicy.ADAPT, "Acme", known))
+    'dropped size=auto, unknown qualty, did you mean quality'
     """
-    if params.keys().isdisjoint(suppressed):
+    unknown = params.keys() - known if known and not params.keys() <= known else ()
+    if params.keys().isdisjoint(suppressed) and not unknown:
         return Receipt()
     sent = {name: params[name] for name in params if name in suppressed}
     lines = tuple(
@@ -246,7 +256,31 @@ def passthrough_receipt(
     )
     for line in lines if policy is UnsupportedPolicy.STRICT else ():
         _raise_unsupported(line, None, provider)
-    return Receipt(lines)
+    misspelled = tuple(_unknown_lines(params, unknown, known)) if unknown else ()
+    if misspelled and policy is UnsupportedPolicy.STRICT:
+        line = misspelled[0]
+        hint = f" Did you mean '{line.outcome}'?" if line.outcome else ""
+        raise BadParam(
+            line.name,
+            f"{provider} documents no parameter '{line.name}'.{hint} Correct or remove it, or send "
+            "x-easel-unsupported: adapt to have it sent as it is.",
+            code="unsupported_parameter",
+        )
+    return Receipt(lines + misspelled)
+
+
+def _unknown_lines(
+    params: Mapping[str, Any], unknown: Collection[str], known: frozenset[str]
+) -> Iterator[ReceiptLine]:
+    """Yield a line for each unknown parameter; the first ones have a suggestion."""
+    from difflib import get_close_matches  # noqa: PLC0415 - needed for misspelled names only
+
+    suggested = 0
+    for name in params:
+        if name in unknown and params[name] is not None:
+            close = get_close_matches(name[:64], known, n=1) if suggested < _MAX_SUGGESTED else ()
+            suggested += 1
+            yield ReceiptLine("unknown", sanitize(name), "", close[0] if close else "")
 
 
 def _collect_names(name: str, value: Any) -> set[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ import orjson
 from aiohttp import web
 
 from adapters.errors import BadParam
+from adapters.table.param import as_whole
 from proxy.errors import BadRequest
 from proxy.http.body_limits import RESERVE_ABOVE, BodyMemory, BodyReservation
 from proxy.http.input_budget import VALUE_BYTES, count_values, exceeds_depth
@@ -19,6 +22,13 @@ _JSON = "application/json"
 DEPTH_LIMIT = 32
 """Levels of nesting in a client's JSON."""
 _WHOLE_NUMBERS = ("n", "partial_images")
+_INTEGERS = (*_WHOLE_NUMBERS, "output_compression", "seed")
+"""Parameters of which `2.0` is sent as `2`."""
+_ENCODINGS = ("gzip", "x-gzip", "deflate", "identity")
+"""Content encodings of a request that aiohttp undoes, one layer of them."""
+_LONG_INTEGER = re.compile(rb"[:,\[]\s*-?[0-9]{19}")
+"""What may be a whole number beyond 64 bits, which the parser would round."""
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 _PARSE_IN_THREAD_ABOVE = 1024 * 1024
 """Bytes above which a body is counted and parsed in a thread. Each of these steps keeps other
 threads waiting by itself; between them the event loop continues.
@@ -30,8 +40,11 @@ async def read_body(
 ) -> tuple[bytes, BodyReservation | None]:
     """Read the bytes of an image request; return them and, for a large body, its reservation.
 
-    Raises `BadRequest` for a content type other than JSON.
+    Raises `BadRequest` for a content type other than JSON, and an unknown content encoding.
     """
+    encoding = request.headers.get("content-encoding")
+    if encoding is not None and encoding.strip().lower() not in _ENCODINGS:
+        raise unsupported_encoding()
     content_type = request.headers.get("content-type", _JSON)
     if content_type != _JSON and (media_type := request.content_type.lower()) != _JSON:
         raise BadRequest(
@@ -41,6 +54,19 @@ async def read_body(
             legacy="Invalid content type passed",
         )
     return await _read_bytes(request, memory)
+
+
+def unsupported_encoding() -> BadRequest:
+    """Return the error for a body whose content encoding cannot be undone."""
+    error = BadRequest(
+        "The content-encoding of the body is not supported. Send it as it is, or compressed once "
+        "with gzip or deflate.",
+        status=415,
+        code="unsupported_content_encoding",
+        param="content-encoding",
+    )
+    error.headers = {"Connection": "close", "Accept-Encoding": "gzip, deflate"}
+    return error
 
 
 async def parse_params(
@@ -92,9 +118,32 @@ def read_params(raw: bytes, limits: Limits) -> tuple[bytes, dict[str, Any]]:
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
+    if _LONG_INTEGER.search(raw):
+        _check_integers(raw)
+    for name in _INTEGERS:
+        if isinstance(value := params.get(name), float):
+            params[name] = as_whole(value)
     # Not the original bytes: for a duplicate key a provider might use the other value, and make an
     # image that does not match the cache key, the conditions and the overrides.
     return orjson.dumps(params), params
+
+
+def _check_integers(raw: bytes) -> None:
+    """Raise `BadParam` for a whole number beyond 64 bits; it names the parameter that has it."""
+    for name, value in json.loads(raw).items():
+        if _has_long_integer(value):
+            raise BadParam(
+                name,
+                f"'{name}' has a whole number beyond 64 bits, which would be rounded. Send a "
+                "smaller one.",
+                code="integer_too_large",
+            )
+
+
+def _has_long_integer(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_long_integer, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not _MIN_INTEGER <= value <= _MAX_INTEGER
 
 
 async def _read_bytes(

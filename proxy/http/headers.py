@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from proxy.errors import BadRequest
 from proxy.http.body import DEPTH_LIMIT
 from proxy.http.input_budget import exceeds_depth
 from proxy.settings.routing_config import MAX_KEEPALIVE_SECONDS
+from proxy.settings.suggest import did_you_mean, quoted
 
 _TRUE, _FALSE = ("true",), ("false", "")
 _POLICIES = tuple(policy.value for policy in UnsupportedPolicy)
@@ -23,6 +25,23 @@ _ESSENTIAL = frozenset({"content-type", "content-length", "content-encoding"})
 _MAX_ESSENTIAL_BYTES = 512
 _HEADER_OVERHEAD = 64
 """Bytes that a header takes in addition to its text."""
+
+
+EASEL_HEADERS = ("x-easel-dry-run", "x-easel-keepalive", "x-easel-unsupported")
+"""Easel's own request headers."""
+_EASEL_PREFIX = "x-easel-"
+
+
+def check_easel_headers(headers: Mapping[str, str]) -> None:
+    """Raise `BadRequest` for an unknown header of Easel's own: a misspelled dry run would buy."""
+    for name in headers:
+        if name[:8].lower() == _EASEL_PREFIX and name.lower() not in EASEL_HEADERS:
+            hint = did_you_mean(name, EASEL_HEADERS) or "."
+            raise BadRequest(
+                f"Unknown header{quoted(name.lower())}{hint} Known: {', '.join(EASEL_HEADERS)}.",
+                code="invalid_header",
+                param=name.lower()[:64],
+            )
 
 
 def drop_longest(headers: Iterable[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
@@ -71,6 +90,22 @@ def bearer(headers: Mapping[str, str]) -> str:
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def basic_password(headers: Mapping[str, str]) -> str:
+    """Return the password of `Authorization: Basic`, "" if there is none.
+
+    >>> basic_password({"authorization": "Basic dTpw"}), basic_password({"authorization": "Basic"})
+    ('p', '')
+    """
+    scheme, _, encoded = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode("utf-8", "surrogateescape")
+    except ValueError:
+        return ""
+    return pair.partition(":")[2]
 
 
 def read_text(headers: Mapping[str, str], name: str) -> str:

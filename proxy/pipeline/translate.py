@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.table.param import Param, validate
+from adapters.table.param import STANDARD_PARAMS, Param, validate
 from adapters.table.receipt import Receipt, ReceiptLine
 from adapters.table.table import passthrough_receipt
 from proxy.routing.attempt import Attempt
@@ -23,10 +24,21 @@ def prepare_calls(attempt: Attempt) -> None:
         call = ImageCall(attempt.params, attempt.params, target.credentials, attempt.raw_body)
         attempt.calls = (call,)
         attempt.receipt = passthrough_receipt(
-            call.params, adapter.suppressed_params(call), target.unsupported_policy, adapter.name
+            call.params,
+            adapter.suppressed_params(call),
+            target.unsupported_policy,
+            adapter.name,
+            _known_params(adapter),
         )
     else:
         attempt.calls, attempt.receipt = translate(adapter, attempt)
+
+
+@cache
+def _known_params(adapter: Adapter) -> frozenset[str]:
+    """Return OpenAI's parameters, and those of all tables of an adapter."""
+    tables = (table for _, table in adapter.tables_by_model)
+    return frozenset(STANDARD_PARAMS) | {row.name for table in tables for row in table.rows}
 
 
 def check_common_params(params: dict[str, Any]) -> None:

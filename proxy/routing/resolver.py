@@ -32,7 +32,7 @@ from proxy.settings.config_json import InvalidJson, parse_config_json
 from proxy.settings.credentials import check_option_names
 from proxy.settings.loader import Settings
 from proxy.settings.routing_config import Config, ConfigError, parse_config, weight_of
-from proxy.settings.suggest import did_you_mean
+from proxy.settings.suggest import did_you_mean, quoted
 
 MAX_CONFIG_BYTES = 32 * 1024
 _CONFIG_CACHE_BYTES, _MAX_CACHED_CONFIGS = 32 << 20, 1024
@@ -185,7 +185,7 @@ def _saved_config(settings: Settings, name: str) -> Config:
     if found := settings.configs.get(name):
         return found
     raise invalid_config(
-        "x-portkey-config is neither a JSON object nor the id of a saved config"
+        f"x-portkey-config{quoted(name)} is neither a JSON object nor the id of a saved config"
         f"{did_you_mean(name, settings.configs) or '.'}",
         legacy="Invalid config passed. You need to pass a valid json",
     )

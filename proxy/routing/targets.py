@@ -29,7 +29,7 @@ from proxy.settings.credentials import credentials_for
 from proxy.settings.loader import Settings, VirtualKey
 from proxy.settings.paths import parse_path
 from proxy.settings.routing_config import MAX_TIMEOUT_MS, Config, ConfigError
-from proxy.settings.suggest import did_you_mean
+from proxy.settings.suggest import did_you_mean, quoted
 
 _NOT_THE_CALLERS_HOST = (
     "A stored credential is not sent to a host that the caller chose. Remove the custom host, or "
@@ -102,9 +102,13 @@ def _resolve_credential(
     named_by_operator = _is_named_by_operator(config, written, context)
     if config.virtual_key:
         return _virtual_key_credential(
-            context.settings.virtual_keys, config, named_by_operator=named_by_operator
+            context.settings.virtual_keys,
+            config,
+            _virtual_key_place(written),
+            named_by_operator=named_by_operator,
         )
-    adapter = find_adapter(config.provider or "")
+    place = f"{config.config_path}.provider" if written.provider else ""
+    adapter = find_adapter(config.provider or "", place)
     if adapter.base_url == IN_PROCESS and not context.settings.sandbox:
         raise BadRequest(
             f"The provider {adapter.id} is not enabled. The operator can add a virtual key for it, "
@@ -122,16 +126,17 @@ def _resolve_credential(
 
 
 def _virtual_key_credential(
-    virtual_keys: Mapping[str, VirtualKey], config: Config, *, named_by_operator: bool
+    virtual_keys: Mapping[str, VirtualKey], config: Config, place: str, *, named_by_operator: bool
 ) -> ResolvedCredential:
+    """Return the credential of a virtual key. `place` is the key of the config that names it."""
     slug = config.virtual_key or ""
     virtual_key = virtual_keys.get(slug)
     if virtual_key is None:
         hint = did_you_mean(slug, virtual_keys) or "."
         raise BadRequest(
-            f"Unknown virtual key{hint}",
+            f"Unknown virtual key{quoted(slug)}{_in_config(place)}{hint}",
             code="unknown_virtual_key",
-            param="x-portkey-virtual-key",
+            param="x-portkey-config" if place else "x-portkey-virtual-key",
             legacy="Invalid provider passed",
         )
     adapter = virtual_key.adapter
@@ -157,26 +162,46 @@ def _virtual_key_credential(
     )
 
 
-def find_adapter(name: str) -> Adapter:
-    """Return the adapter of a provider that a client named; raises `BadRequest`."""
+def _virtual_key_place(written: Config) -> str:
+    """Return the key of the config that names the virtual key, "" if the config does not."""
+    if written.virtual_key:
+        return f"{written.config_path}.virtual_key"
+    return f"{written.config_path}.provider" if written.provider else ""
+
+
+def _in_config(place: str) -> str:
+    """Return where in a config a name stands, for an error message.
+
+    >>> _in_config("config.targets[0].provider"), _in_config("")
+    (' in targets[0].provider', '')
+    """
+    return f" in {place.removeprefix('config').removeprefix('.')}" if place else ""
+
+
+def find_adapter(name: str, place: str = "") -> Adapter:
+    """Return the adapter of a provider that a client named; raises `BadRequest`.
+
+    `place` is the key of the config that names it.
+    """
     if name in adapters.NAMES:
         return adapters.get_adapter(name)
     raise BadRequest(
-        f"Unknown provider{did_you_mean(name, adapters.NAMES) or '.'}",
+        f"Unknown provider{quoted(name)}{_in_config(place)}"
+        f"{did_you_mean(name, adapters.NAMES) or '.'}",
         code="unknown_provider",
-        param="x-portkey-provider",
+        param="x-portkey-config" if place else "x-portkey-provider",
         legacy="Invalid provider passed",
     )
 
 
 def virtual_key_in_model(model: Any) -> str:
-    """Return the virtual key of a model `@slug/model`, "" for any other model.
+    """Return the virtual key of a model `@slug/model` or `@slug`, "" for any other model.
 
     >>> virtual_key_in_model("@up/gpt-image-1"), virtual_key_in_model("gpt-image-1")
     ('up', '')
     """
-    slug, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
-    return slug[1:] if slash and slug.startswith("@") else ""
+    slug = model.partition("/")[0] if isinstance(model, str) else ""
+    return slug[1:] if slug.startswith("@") else ""
 
 
 def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveContext) -> Target:

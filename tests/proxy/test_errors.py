@@ -32,7 +32,9 @@ def test_every_failure_is_an_openai_error_with_all_four_fields() -> None:
 def test_portkeys_fields_stand_beside_it_where_portkey_has_them() -> None:
     body = orjson.loads(error_body(BadRequest("m", legacy="Invalid config passed")))
     assert (body["status"], body["message"]) == ("failure", "Invalid config passed")
-    assert "status" not in orjson.loads(error_body(BadRequest("m")))
+    body = orjson.loads(error_body(BadRequest("m")))
+    assert (body["status"], body["message"]) == ("failure", "m")
+    assert "status" not in orjson.loads(error_body(RequestTimeout("m")))
 
 
 def test_a_providers_own_openai_error_keeps_its_bytes() -> None:

@@ -170,7 +170,7 @@ def test_an_address_to_be_called_is_never_passed_on(name: str) -> None:
 
 WRONG: dict[str, tuple[Any, ...]] = {
     "prompt": ("", 7, ["a cube"], "x" * 101),
-    "n": (0, 11, 1.0, "2", True),
+    "n": (0, 11, 1.5, "2", True),
     "size": ("huge", "1024", "1x1", "1024x", "\u0661024x1024", 1024),
     "quality": ("best", 1, {}),
     "style": ("abstract",),
