@@ -27,6 +27,7 @@ from proxy.context import (
     TIMELINE,
     TRACE_ID,
 )
+from proxy.http import cors
 from proxy.http.headers import is_valid_trace_id
 from proxy.http.proxy_headers import client_address
 from proxy.jobs.job import Job
@@ -84,6 +85,8 @@ async def set_gateway_headers(request: web.Request, response: web.StreamResponse
     headers = response.headers
     headers["x-portkey-trace-id"] = request.get(TRACE_ID, "")
     headers["server"] = "easel"
+    if origins := request[SNAPSHOT].settings.server.cors_origins:
+        cors.set_headers(headers, request.headers.get("origin"), origins)
     if request.app[DRAINING]:
         # A client that keeps connections open has to send its next request to another node.
         response.force_close()

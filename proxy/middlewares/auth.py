@@ -1,6 +1,7 @@
 """Authentication by gateway API key, and the checks of the Host and Expect headers.
 
-The key is sent in `x-portkey-api-key`, or as `Authorization: Bearer`.
+The key is sent in `x-portkey-api-key`, as `Authorization: Bearer`, as the password of
+`Authorization: Basic`, or in `api-key`, as Azure's clients do.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from aiohttp.typedefs import Handler
 from proxy.blobs.urls import BLOB_ROUTE as BLOB
 from proxy.context import CALLER
 from proxy.errors import Unauthorized
+from proxy.http.cors import is_allowed, is_preflight, preflight_response
 from proxy.http.expect import check_expectation, send_continue
-from proxy.http.headers import bearer
+from proxy.http.headers import basic_password, bearer
 from proxy.http.proxy_headers import is_unix_socket, requested_host
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Caller
@@ -31,7 +33,7 @@ _NO_KEY = (
     "No gateway API key in this request. Send it in the x-portkey-api-key header, or as "
     "'Authorization: Bearer <key>'."
 )
-_FROM_AUTHORIZATION = "Authorization header; x-portkey-api-key was not sent"
+_FROM_OTHERS = "{} header; x-portkey-api-key was not sent"
 
 
 @web.middleware
@@ -43,10 +45,15 @@ async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     is_expecting = "expect" in headers
     if is_expecting:
         check_expectation(request)
+    origins = snapshot.settings.server.cors_origins
+    if origins and is_preflight(request) and is_allowed(headers.get("origin", ""), origins):
+        return preflight_response(request)
     resource = request.match_info.route.resource
     if resource is not None and resource.canonical not in PUBLIC_ROUTES:
         caller = request[CALLER] = authenticate(headers, snapshot.settings.api_keys)
         LOOKUP_CALLER.set(caller.name)
+    if 0 < request.client_max_size < (request.content_length or 0):
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size)
     if is_expecting:
         await send_continue(request)
     return await handler(request)
@@ -60,9 +67,11 @@ def authenticate(headers: Mapping[str, str], api_keys: Mapping[bytes, str]) -> C
     never forwarded.
     """
     token = bearer(headers)
-    key = headers.get("x-portkey-api-key", "")
-    source = "x-portkey-api-key header" if key else _FROM_AUTHORIZATION
-    key = key or token
+    key, source = headers.get("x-portkey-api-key", ""), "x-portkey-api-key header"
+    if not key:
+        key, source = token or basic_password(headers), _FROM_OTHERS.format("Authorization")
+    if not key:
+        key, source = headers.get("api-key", ""), _FROM_OTHERS.format("api-key")
     if not key:
         raise Unauthorized(_NO_KEY)
     name = _key_name(key_digest(key), api_keys)

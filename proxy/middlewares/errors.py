@@ -67,6 +67,8 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayErro
         type="invalid_request_error",
         code=_CODES.get(error.status, "invalid_request"),
     )
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        headers["Connection"] = "close"  # What the client goes on sending is not read.
     refused.headers = headers
     return refused
 

@@ -1,4 +1,4 @@
-"""Request-smuggling guard: reject requests whose length another server could read differently.
+"""Request-smuggling guard: reject requests that another server could read differently.
 
 The HTTP parser already rejects duplicate lengths, or a length together with `transfer-encoding`.
 A rejection here closes the connection, because the bytes that follow may belong to this request.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from yarl import URL
 
 from proxy.errors import BadRequest
+from proxy.http.allowed_hosts import MisdirectedRequest
 
 
 @web.middleware
@@ -21,7 +23,21 @@ async def framing(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise _unreadable("Unsupported transfer-encoding: only 'chunked' is accepted.")
     if request.method == "CONNECT":
         raise _unreadable("CONNECT is not supported: this gateway is not a forward proxy.")
+    if not request.raw_path.startswith(("/", "*")):
+        _check_absolute_target(request)
     return await handler(request)
+
+
+def _check_absolute_target(request: web.Request) -> None:
+    """Raise `MisdirectedRequest` if the URL in the request line names another host than `Host`."""
+    authority = URL(request.raw_path, encoded=True).raw_authority
+    if authority.lower() != request.headers.get("host", "").lower():
+        error = MisdirectedRequest(
+            "The request line has an absolute URL of another host than the Host header: this "
+            "gateway is not a forward proxy. Send the path alone."
+        )
+        error.headers = {"Connection": "close"}
+        raise error
 
 
 def _unreadable(message: str) -> BadRequest:

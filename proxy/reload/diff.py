@@ -27,7 +27,7 @@ def _named_entries(settings: Settings) -> dict[str, Mapping[str, Any]]:
     """Return each section's entries by name; equal values mean no change."""
     return {
         "api_keys": {
-            name: (digest, settings.default_configs.get(name))
+            name: (digest, settings.default_configs.get(name), name in settings.coalescing_keys)
             for digest, name in settings.api_keys.items()
         },
         "virtual_keys": settings.virtual_keys,

@@ -19,6 +19,7 @@ HOT_RELOADABLE = frozenset(
         adapters.DEMO,
         *("api_keys", "virtual_keys", "configs", "trusted_custom_hosts", "prices"),
         *("server.public_url", "server.allowed_hosts", "server.trusted_proxies"),
+        "server.cors_origins",
         *("limits.values", "limits.params"),
         *("limits.prompt_characters", "limits.images", "limits.attempts"),
         *("limits.reply_bytes", "limits.image_bytes", "timeouts.total"),

@@ -21,15 +21,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from aiohttp.web_urldispatcher import MatchInfoError
 
 from proxy.context import SETTINGS
 from proxy.errors import BadRequest, GatewayError
+from proxy.http.body import unsupported_encoding
 from proxy.middlewares import wrap
 from proxy.middlewares.access import access
 from proxy.middlewares.errors import errors
@@ -180,6 +181,8 @@ class ClientConnection(RequestHandler):
         self._idle_memory.forget(self)
         if self._fed > self._limit:
             self._refuse_large_headers(new)
+        if getattr(self._messages[-1][0], "version", HttpVersion11) > HttpVersion11:
+            self._messages[-1] = _failed(malformed_request())
         message, payload = self._messages[-1]
         self._refused = isinstance(message, _ErrInfo)
         self._body = None if payload.is_eof() else payload
@@ -262,6 +265,8 @@ def _client_error(error: BaseException, limit: int) -> GatewayError:
         return error
     if isinstance(error, LineTooLong) or _TOO_MANY in str(error):
         return HeadersTooLarge(limit)
+    if isinstance(error, ContentEncodingError):
+        return unsupported_encoding()
     return malformed_request()
 
 

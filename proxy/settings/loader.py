@@ -79,12 +79,16 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VirtualKey:
-    """A stored provider credential. `custom_host` is an origin that the operator set."""
+    """A stored provider credential. `custom_host` is an origin that the operator set.
+
+    `models` are listed in `GET /v1/models` in place of the adapter's.
+    """
 
     slug: str
     adapter: Adapter
     credentials: Credentials
     custom_host: str = ""
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ class Settings:
     """All settings.
 
     `api_keys` maps the SHA-256 digest of a key to its name, `default_configs` that name to its
-    config. `sandbox` is whether the built-in provider may be used: by that setting, or because
+    config, and `coalescing_keys` are the names of those whose identical requests share a job.
+    `sandbox` is whether the built-in provider may be used: by that setting, or because
     a virtual key or a config names it. `price_table` is read from the file `prices`, or is the
     table inside the package. `file` is the path of the settings file, "" without one, and
     `version` a digest of its
@@ -125,6 +130,7 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     api_keys: Mapping[bytes, str] = field(default_factory=dict)
     default_configs: Mapping[str, DefaultConfig] = field(default_factory=dict)
+    coalescing_keys: frozenset[str] = frozenset()
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)
     sandbox: bool = False
     configs: Mapping[str, Config] = field(default_factory=dict)
@@ -164,9 +170,9 @@ TOP_LEVEL_KEYS = frozenset(SECTIONS) | {
     "prices",
 }
 """The keys at the top level of a settings file."""
-API_KEY_KEYS = frozenset({"key", "config", "allow_config_override"})
+API_KEY_KEYS = frozenset({"key", "config", "allow_config_override", "coalesce"})
 """The keys of an API key."""
-VIRTUAL_KEY_KEYS = frozenset({"provider", "api_key", "custom_host"})
+VIRTUAL_KEY_KEYS = frozenset({"provider", "api_key", "custom_host", "models"})
 """The keys of a virtual key, other than its provider's own options."""
 
 
@@ -209,6 +215,7 @@ def parse(
         **parser.sections(),
         api_keys=parser.api_keys(),
         default_configs=parser.default_configs(),
+        coalescing_keys=parser.coalescing(),
         virtual_keys=(virtual_keys := parser.virtual_keys()),
         configs=(configs := parser.configs(virtual_keys)),
         sandbox=parser.sandbox(virtual_keys, configs),
@@ -388,7 +395,7 @@ class _SettingsParser:
     def virtual_key(self, slug: str, entry: dict[str, Any], path: Path) -> VirtualKey | None:
         texts = {key: value for key, value in entry.items() if isinstance(value, str)}
         for key in entry:
-            if key not in texts:
+            if key not in texts and key != "models":
                 self.add_problem((*path, key), "must be a string (put it in quotes)")
         adapter = self.provider(entry.get("provider"), path)
         if adapter is None:
@@ -405,7 +412,28 @@ class _SettingsParser:
         self.add_errors(errors, path)
         if not host and (lack := adapter.missing_credentials(credentials)):
             self.add_problem(path, f"lacks {lack}")
-        return VirtualKey(slug, adapter, credentials, host)
+        return VirtualKey(slug, adapter, credentials, host, self.models(entry, path))
+
+    def models(self, entry: dict[str, Any], path: Path) -> tuple[str, ...]:
+        """Parse the list of models that a virtual key serves."""
+        names = entry.get("models", [])
+        if isinstance(names, list) and all(isinstance(it, str) and it for it in names):
+            return tuple(names)
+        self.add_problem((*path, "models"), "must be a list of model names")
+        return ()
+
+    def coalescing(self) -> frozenset[str]:
+        """Return the names of the API keys whose identical concurrent requests share one job."""
+        found = set[str]()
+        raw = self.get("api_keys", {})
+        entries = raw.items() if isinstance(raw, dict) else ()
+        for name, entry in ((name, it) for name, it in entries if isinstance(it, dict)):
+            value = entry.get("coalesce", False)
+            if not isinstance(value, bool):
+                self.add_problem(("api_keys", name, "coalesce"), "must be true or false")
+            elif value:
+                found.add(name)
+        return frozenset(found)
 
     def provider(self, name: Any, path: Path) -> Adapter | None:
         if name is None:

@@ -55,12 +55,17 @@ PEER_UNIX = "unix"
 """The entry of `server.trusted_proxies` for peers on the Unix socket."""
 
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?|\*|null")
+"""An origin as browsers write it: scheme and host in lower case, no path."""
+
+
 class Server(Section, frozen=True):
     """Listen addresses, host names, workers and shutdown.
 
     `workers` is the number of processes, `auto` for one per core. `watch`: whether the settings
     file is reloaded when it changes. `trusted_proxies` are the peers whose `X-Forwarded-*` headers
-    are used. `drain_seconds` is a part of `shutdown_seconds`.
+    are used. `cors_origins` are the origins of web pages that may call the gateway from a browser.
+    `drain_seconds` is a part of `shutdown_seconds`.
     """
 
     host: str = "127.0.0.1"
@@ -74,6 +79,7 @@ class Server(Section, frozen=True):
     public_url: str = ""
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     drain_seconds: float = 0.0
     shutdown_seconds: float = 180.0
     watch: str | bool = "auto"
@@ -90,6 +96,11 @@ class Server(Section, frozen=True):
         if not all(map(_is_proxy, self.trusted_proxies)):
             raise ValueError(
                 "`trusted_proxies` must be addresses, networks such as 10.0.0.0/8, or the word unix"
+            )
+        if not all(map(_ORIGIN.fullmatch, self.cors_origins)):
+            raise ValueError(
+                "`cors_origins` must be origins such as https://app.example.com, without a path, "
+                'or "*" for every page'
             )
         check_range("drain_seconds", self.drain_seconds, 0, 3600)
         _check_base_url("public_url", self.public_url)
