@@ -56,8 +56,9 @@ HOMONYMS = (
     "metadata.google.internal",
     "x-google-metadata-request",
     "google.auth",
+    "/openai/",
 )
-"""A host, a header and a library that contain a provider's name."""
+"""A host, a header, a library and a path of the gateway's own that contain a provider's name."""
 BUILT_IN = "sandbox"
 """The provider that is part of `proxy`: `upstream` starts it."""
 

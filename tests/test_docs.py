@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import adapters
 from docs.generate import WRITERS, render
 from proxy.cli.main import main
+from proxy.http.headers import EASEL_HEADERS
 from proxy.observability.metrics.labels import OUTCOMES
 from proxy.observability.metrics.merge import decode_snapshot as read_snapshot
 from proxy.observability.metrics.registry import METRICS
@@ -56,6 +57,9 @@ def test_every_header_that_the_code_names_is_documented() -> None:
 def test_every_documented_header_is_in_the_code() -> None:
     documented = {name for name in first_cells(read("headers.md")) if name.startswith("x-")}
     assert all(f'"{name}"' in CODE for name in documented)
+    requests = read("headers.md").partition("## Response headers")[0]
+    own = {name for name in first_cells(requests) if name.startswith("x-easel-")}
+    assert own == set(EASEL_HEADERS)
 
 
 @pytest.mark.parametrize("page", WRITERS)

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from aiohttp import web
 
 import adapters
 from proxy.errors import GatewayError
 from proxy.reload.snapshot import SNAPSHOT
+from proxy.settings.loader import VirtualKey
 
 
 async def list_models(request: web.Request) -> web.Response:
     """Respond with the models that a model name alone can reach, as `@virtual-key/model`.
 
-    The models of a self-hosted server, behind a custom host, are not known.
+    The models of a self-hosted server, behind a custom host, are those that the virtual key's
+    `models` names; without any it has one entry, `@virtual-key`, which leaves the model to the
+    server.
     """
+    virtual_keys = request[SNAPSHOT].settings.virtual_keys
     entries = [
-        {
-            "id": f"@{slug}/{model}",
-            "object": "model",
-            "created": 0,
-            "owned_by": virtual_key.adapter.id,
-        }
-        for slug, virtual_key in sorted(request[SNAPSHOT].settings.virtual_keys.items())
-        if not virtual_key.custom_host
-        for model in virtual_key.adapter.models
+        _model_entry(slug, virtual_key, model)
+        for slug, virtual_key in sorted(virtual_keys.items())
+        for model in _listed_models(virtual_key)
     ]
     return _json({"object": "list", "data": entries})
+
+
+async def get_model(request: web.Request) -> web.Response:
+    """Respond with one model of the list, `@virtual-key/model`."""
+    slug, _, model = request.match_info["model"].removeprefix("@").partition("/")
+    virtual_key = request[SNAPSHOT].settings.virtual_keys.get(slug)
+    if virtual_key is None or model not in _listed_models(virtual_key):
+        raise GatewayError(
+            "Unknown model. GET /v1/models lists the models.",
+            status=404,
+            type="invalid_request_error",
+            code="model_not_found",
+            param="model",
+        )
+    return _json(_model_entry(slug, virtual_key, model))
+
+
+def _listed_models(virtual_key: VirtualKey) -> tuple[str, ...]:
+    if virtual_key.models or virtual_key.custom_host:
+        return virtual_key.models or ("",)
+    return virtual_key.adapter.models
+
+
+def _model_entry(slug: str, virtual_key: VirtualKey, model: str) -> dict[str, Any]:
+    name = f"@{slug}/{model}" if model else f"@{slug}"
+    return {"id": name, "object": "model", "created": 0, "owned_by": virtual_key.adapter.id}
 
 
 async def list_image_models(request: web.Request) -> web.Response:

@@ -27,7 +27,7 @@ def normalize(path: str) -> str:
 
 
 def match_unusual_paths(router: UrlDispatcher) -> None:
-    """Have `//v1/images/generations` and `/v1/images/generations/` lead to the same route.
+    """Route `//v1/images/generations` and `/v1/images/generations/` like the plain path.
 
     A redirect would be no help: clients do not repeat a POST, or drop its body.
     """

@@ -21,6 +21,7 @@ from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Recording
 from proxy.observability.tracing.attributes import JOB_JOINED
 from proxy.observability.tracing.hooks import add_event, job_span
+from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Plan
 
 
@@ -102,7 +103,8 @@ def job_key(request: web.Request) -> JobKey:
         digest=request_digest(plan),
         idempotency_key=read_idempotency_key(headers),
         is_retry=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
-        coalesce=_is_shareable(plan, untracked=no_store(headers)),
+        coalesce=request[CALLER].name in request[SNAPSHOT].settings.coalescing_keys
+        or _is_shareable(plan, untracked=no_store(headers)),
     )
 
 

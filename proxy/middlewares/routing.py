@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -9,7 +10,7 @@ from proxy.context import BODY, BODY_MEMORY, BODY_RESERVATION, CALLER, PLAN
 from proxy.errors import BadRequest
 from proxy.http.body import parse_params, read_body
 from proxy.http.body_limits import BodyReservation
-from proxy.http.headers import is_valid_trace_id, json_headers
+from proxy.http.headers import check_easel_headers, is_valid_trace_id, json_headers
 from proxy.middlewares.cache_lookup import lookup_by_bytes
 from proxy.reload.snapshot import SNAPSHOT
 
@@ -37,7 +38,11 @@ async def _resolve_plan(request: web.Request, raw: bytes, reservation: BodyReser
     """Set the request's body and plan."""
     snapshot, headers = request[SNAPSHOT], request.headers
     limits = snapshot.settings.limits
+    check_easel_headers(headers)
     body, params = await parse_params(raw, json_headers(headers), reservation, limits)
+    if deployment := request.match_info.get("deployment"):
+        params["model"] = deployment
+        body = orjson.dumps(params)
     if reservation.is_large:
         _close_afterwards(request)
     trace_id = request.headers.get("x-portkey-trace-id", "")

@@ -20,7 +20,8 @@ _BASE64_WORDS = ("base64", "b64")
 def final_params(params: Mapping[str, Any], target: Target) -> dict[str, Any]:
     """Return the parameters with a target's defaults and overrides, without those that it drops.
 
-    The prefix `@slug/` is removed from the model if it names the target's virtual key.
+    The prefix `@slug/` is removed from the model if it names the target's virtual key; `@slug`
+    alone leaves the model to the server.
     """
     return _finish({**target.default_params, **params, **target.override_params}, target)
 
@@ -39,8 +40,11 @@ def _finish(final: dict[str, Any], target: Target) -> dict[str, Any]:
     if final.get("response_format") in _BASE64_WORDS:
         final["response_format"] = "b64_json"
     model, prefix = final.get("model"), f"@{target.virtual_key}/"
-    if target.virtual_key and isinstance(model, str) and model.startswith(prefix):
-        final["model"] = model[len(prefix) :]
+    if target.virtual_key and isinstance(model, str):
+        if model.startswith(prefix):
+            final["model"] = model[len(prefix) :]
+        elif model == prefix[:-1]:
+            del final["model"]
     return final
 
 
