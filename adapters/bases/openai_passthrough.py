@@ -35,7 +35,9 @@ _OWN_FIELDS = frozenset({"data", "usage", "created", "error"})
 """Fields of a success that are not passed on as they are; an `error` in it says nothing."""
 _IMAGE_FIELDS = frozenset({"b64_json", "image_base64", "url"})
 _URL_SCHEMES = ("https://", "http://", "data:")
-"""Prefixes of URLs that a client can use; a relative URL or a file path is not one."""
+"""Prefixes of URLs that a client can use. A relative URL or a file path counts only if the gateway
+fetches the image.
+"""
 
 
 class OpenAIPassthrough(Adapter):
@@ -69,7 +71,7 @@ class OpenAIPassthrough(Adapter):
         tree = reply.json()
         if says_something(dig(tree, "error")):
             raise self.provider_error(reply)
-        images = tuple(parse_images(tree))
+        images = tuple(parse_images(tree, relative=call.response_format == "b64_json"))
         if not images:
             raise no_image_error(reply.status)
         extra = {k: v for k, v in tree.items() if k not in _OWN_FIELDS}
@@ -77,12 +79,13 @@ class OpenAIPassthrough(Adapter):
         # base64 becomes a URL if the client asked for one. Nor with an empty `error` in it, because
         # clients look for that member; nor with fractional counts, because they read integers.
         entries = dig_list(tree, "data")[:_MAX_ENTRIES]
-        has_data_url = any(dig_str(it, "url").startswith("data:") for it in entries)
+        odd = ("data:", "/", " ")
+        has_odd_url = any(dig_str(it, "url").startswith(odd) for it in entries)
         needs_url = call.response_format == "url" and any(image.b64 for image in images)
         has_error = dig(tree, "error") is not None
         reported = dig_typed(tree, "usage", kind=dict)
         usage = round_counts(reported) if reported else reported
-        must_change = has_data_url or needs_url or has_error or repr(usage) != repr(reported)
+        must_change = has_odd_url or needs_url or has_error or repr(usage) != repr(reported)
         return Answer(images, usage=usage, extra=extra, body=None if must_change else reply.body)
 
     def provider_error(self, reply: ProviderReply) -> ProviderError:
@@ -112,16 +115,21 @@ class OpenAIPassthrough(Adapter):
 
 
 def parse_images(
-    tree: Any, *path: str | int, extra_fields: Collection[str] | None = None
+    tree: Any,
+    *path: str | int,
+    extra_fields: Collection[str] | None = None,
+    relative: bool = False,
 ) -> Iterator[Image]:
     """Yield the images of a list in OpenAI's format, at the JSON path `path` (default `data`).
 
     `extra_fields` are the other fields of an entry that are passed to the client; None means all.
+    `relative` URLs are included only if asked for.
     """
+    starts = (*_URL_SCHEMES, "/") if relative else _URL_SCHEMES
     for entry in dig_list(tree, *(path or ("data",)))[:_MAX_ENTRIES]:
         b64 = dig_str(entry, "b64_json") or dig_str(entry, "image_base64")
-        url = "" if b64 else dig_str(entry, "url")
-        if b64 or url.startswith(_URL_SCHEMES):
+        url = "" if b64 else dig_str(entry, "url").strip()
+        if b64 or url.startswith(starts):
             extra = {k: v for k, v in entry.items() if k not in _IMAGE_FIELDS and v is not None}
             if extra_fields is not None:
                 extra = {k: v for k, v in extra.items() if k in extra_fields}

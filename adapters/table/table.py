@@ -28,13 +28,15 @@ from adapters.table.param import (
     validate,
     whole,
 )
-from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line, sanitize
+from adapters.table.receipt import Receipt, ReceiptLine, format_fields, make_line
 
 GATEWAY_PARAMS = frozenset({"model", "n", "response_format", "stream", "user", "safety_identifier"})
 """Parameters that the gateway itself handles, or may drop under every policy."""
 
 _CALLBACK_NAME = re.compile(r"webhook|callback|notify", re.IGNORECASE)
 """Names of parameters that make a provider call a URL of the client's; never sent."""
+_PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
+"""Unknown names that a receipt repeats; any other may be a text of the client's."""
 _MAX_SUGGESTED = 10
 """Unknown parameters of one request that are compared with the known ones."""
 _MAX_DEPTH = 64
@@ -280,7 +282,8 @@ def _unknown_lines(
         if name in unknown and params[name] is not None:
             close = get_close_matches(name[:64], known, n=1) if suggested < _MAX_SUGGESTED else ()
             suggested += 1
-            yield ReceiptLine("unknown", sanitize(name), "", close[0] if close else "")
+            shown = name if _PARAM_NAME.fullmatch(name) else "?"
+            yield ReceiptLine("unknown", shown, "", close[0] if close else "")
 
 
 def _collect_names(name: str, value: Any) -> set[str]:

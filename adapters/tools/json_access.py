@@ -137,7 +137,7 @@ def find_urls(tree: Any) -> list[str]:
                 stack.extend(reversed(children.values()))
             case list(children):
                 stack.extend(reversed(children))
-            case str(text) if text.startswith(("https://", "http://", "data:")):
+            case str(text) if text.lstrip().startswith(("https://", "http://", "data:")):
                 urls.append(text)
     return urls
 

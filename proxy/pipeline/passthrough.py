@@ -33,7 +33,7 @@ from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import Outcome
 from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import redact, redact_stream
-from proxy.upstream.reply import is_compressed
+from proxy.upstream.reply import is_compressed, is_plain
 from proxy.upstream.reply_limits import inflate, reply_too_large
 from proxy.upstream.timeout import total_timeout_error
 
@@ -55,7 +55,7 @@ async def relay(
     settings = request[SNAPSHOT].settings
     limit = settings.limits.reply_bytes
     chunks = _relay_chunks(provider, head, limit, settings.timeouts.total)
-    if is_compressed(provider):
+    if is_compressed(provider) and not is_plain(b"".join(head)):
         chunks = inflate(chunks, provider.headers["content-encoding"], limit)
     is_stream = outcome.is_event_stream
     if is_stream:

@@ -49,7 +49,7 @@ def parse_custom_host(text: str, trusted: AbstractSet[str]) -> URL:
         or _is_ambiguous_ipv4(host)
     ):
         raise _invalid("names a host that is not allowed")
-    if is_trusted(host, trusted):
+    if is_trusted(host, port, trusted):
         return url
     if host.count(".") >= _MAX_LABELS or host == "localhost" or host.endswith(_LOCAL_DOMAINS):
         raise _invalid("names a private host; the operator can add it to trusted_custom_hosts")
@@ -69,20 +69,27 @@ def _is_ambiguous_ipv4(host: str) -> bool:
     return False
 
 
-def is_trusted(host: str, trusted: AbstractSet[str]) -> bool:
+def is_trusted(host: str, port: int | None, trusted: AbstractSet[str]) -> bool:
     """Return whether a host is on the operator's list, by name or by `*.domain`.
 
-    >>> is_trusted("gpu1.svc.cluster.local", {"*.svc.cluster.local"})
+    An entry with a port holds for that port, one without for all ports.
+
+    >>> is_trusted("gpu1.svc.cluster.local", 80, {"*.svc.cluster.local"})
     True
-    >>> is_trusted("api.localhost", {"localhost"}), is_trusted("example.com", set())
+    >>> is_trusted("gpu1", 8080, {"gpu1:8080"}), is_trusted("gpu1", 22, {"gpu1:8080"})
+    (True, False)
+    >>> is_trusted("api.localhost", 80, {"localhost"}), is_trusted("example.com", 80, set())
     (True, False)
     """
-    if host in trusted:
-        return True
-    if host.endswith(".localhost") and "localhost" in trusted:
-        return True
+    names = [host]
+    if host.endswith(".localhost"):
+        names.append("localhost")
     labels = host.split(".")
-    return any("*." + ".".join(labels[start:]) in trusted for start in range(1, len(labels)))
+    names += ["*." + ".".join(labels[start:]) for start in range(1, len(labels))]
+    return any(
+        name in trusted or f"{f'[{name}]' if ':' in name else name}:{port}" in trusted
+        for name in names
+    )
 
 
 def _invalid(reason: str) -> BadRequest:

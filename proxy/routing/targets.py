@@ -291,7 +291,7 @@ def _origin(
     if not by_caller:
         return host, True
     url = parse_custom_host(host, trusted)
-    return str(url), is_trusted(url.host or "", trusted)
+    return str(url), is_trusted(url.host or "", url.port, trusted)
 
 
 def _provider_base_url(chosen: ResolvedCredential) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path as FilePath
@@ -60,13 +61,16 @@ NAME_RULE = "at most 128 letters, digits, '.', '_' and '-', a letter or digit fi
 """The rule of `is_name` for the names of API keys, virtual keys and configs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_WITH_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+):([0-9]{1,5})")
 _MIN_KEY_LENGTH = 16
 _VERSION_DIGITS = 12
 _TRUSTED = "TRUSTED_CUSTOM_HOSTS"
 
 _BAD_PRICES = "must be the path of a readable YAML file of prices"
 _NO_PRICES = "the price table inside the package is missing or damaged: reinstall Easel"
-_NOT_A_HOST = "must be a host name, an address or *.domain, without scheme, port or path"
+_NOT_A_HOST = (
+    "must be a host name, an address or *.domain, perhaps with a port, without scheme or path"
+)
 
 
 class SettingsError(Exception):
@@ -485,7 +489,9 @@ def is_name(text: str) -> bool:
 def _normalize_host(text: object) -> str:
     """Return a trusted host in the form that is compared, or "" if it is not a valid host."""
     host = text.strip().lower() if isinstance(text, str) else ""
-    try:
+    with suppress(ValueError):
         return ip_address(host).compressed
-    except ValueError:
-        return host if _HOST.fullmatch(host) else ""
+    if found := _WITH_PORT.fullmatch(host):
+        name = _normalize_host(found[1].strip("[]"))
+        return f"{f'[{name}]' if ':' in name else name}:{int(found[2])}" if name else ""
+    return host if _HOST.fullmatch(host) else ""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from aiohttp import ClientResponse
 
 from adapters.http import ProviderReply
+from adapters.tools.image_header import detect_media_type
 from proxy.errors import UpstreamFailed
 from proxy.http.status import is_error, is_redirect, is_success
 from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor
@@ -15,6 +16,9 @@ from proxy.upstream.errors import map_client_errors
 from proxy.upstream.redact import ERROR_LIMIT, redact
 from proxy.upstream.reply_limits import check_values, inflate, reply_too_large
 
+_RECOGNIZED = 512
+"""Bytes by which an image is recognised."""
+_JSON_STARTS = (b"{", b"[")
 PARSED_IN_LOOP = 1024 * 1024
 """Largest body, in bytes, that is parsed in the event loop; a larger one is parsed in a thread."""
 
@@ -90,12 +94,14 @@ async def read_plain(
 
     At most `limit` bytes are read, and yielded.
     """
-    chunks = _read_chunks(response, limit, head)
-    if not is_compressed(response):
-        async for chunk in chunks:
-            yield chunk
-        return
-    async for chunk in inflate(chunks, response.headers["content-encoding"], limit):
+    if is_compressed(response):
+        first = await read_head(response, _RECOGNIZED - len(head))
+        chunks = _read_chunks(response, limit, head + first)
+        if not is_plain(head + first):
+            chunks = inflate(chunks, response.headers["content-encoding"], limit)
+    else:
+        chunks = _read_chunks(response, limit, head)
+    async for chunk in chunks:
         yield chunk
 
 
@@ -111,6 +117,17 @@ async def _read_chunks(response: ClientResponse, limit: int, head: bytes) -> Asy
             if limit < 0:
                 raise reply_too_large()
             yield chunk
+
+
+def is_plain(head: bytes) -> bool:
+    """Return whether a body begins with an image or with JSON, whatever its encoding claims.
+
+    Object stores label plain files as `aws-chunked`, or with the encoding of an upload.
+
+    >>> is_plain(b"GIF89a" + bytes(20)), is_plain(b'{"data"'), is_plain(bytes.fromhex("1f8b08"))
+    (True, True, False)
+    """
+    return bool(detect_media_type(head)) or head.lstrip()[:1] in _JSON_STARTS
 
 
 def is_compressed(response: ClientResponse) -> bool:

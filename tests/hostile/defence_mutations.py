@@ -35,7 +35,7 @@ MUTATIONS = (
         "every custom host is checked, at every level of a config",
         "proxy/routing/targets.py",
         "_origin",
-        'is_trusted(url.host or "", trusted)',
+        'is_trusted(url.host or "", url.port, trusted)',
         "True",
     ),
     Mutation(
@@ -79,6 +79,20 @@ MUTATIONS = (
         "PooledClient.request",
         "allow_redirects=False",
         "allow_redirects=True",
+    ),
+    Mutation(
+        "a redirected image leads back to no private origin",
+        "proxy/upstream/image_download.py",
+        "_follow",
+        "is_home and has_left and target.allow_private_network",
+        "False",
+    ),
+    Mutation(
+        "the redirects of an image are counted",
+        "proxy/upstream/image_download.py",
+        "_follow",
+        "range(_MAX_REDIRECTS + 1)",
+        "range(_MAX_REDIRECTS + 10)",
     ),
     Mutation(
         "options are validated",

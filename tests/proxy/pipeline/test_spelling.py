@@ -66,7 +66,7 @@ def misspelled(count: int) -> dict[str, Any]:
         ({"zzz": {"a": 1}}, "unknown zzz"),
         ({"qualty": None}, ""),
         ({"quality": "high", "n": 1, "user": "u", "stream": False}, ""),
-        ({"a b,c\r\n": 1}, "unknown a?b?c??"),
+        ({"a b,c\r\n": 1}, "unknown ?"),
     ],
 )
 async def test_a_parameter_that_no_table_knows_is_in_the_receipt(

@@ -81,13 +81,20 @@ def test_what_climbs_in_a_path_stays_on_its_host() -> None:
 def test_trust_is_by_whole_names() -> None:
     trusted = {"*.svc.cluster.local", "gpu.lan"}
     for host in ("a.svc.cluster.local", "a.b.svc.cluster.local", "gpu.lan"):
-        assert is_trusted(host, trusted)
+        assert is_trusted(host, 443, trusted)
     for host in ("svc.cluster.local", "xsvc.cluster.local", "a.gpu.lan", "gpu.lan.example", "lan"):
-        assert not is_trusted(host, trusted)
+        assert not is_trusted(host, 443, trusted)
+
+
+def test_an_entry_with_a_port_trusts_that_port_alone() -> None:
+    trusted = {"gpu.lan:8080", "[::1]:80", "*.svc:443", "localhost:1"}
+    for host, port in (("gpu.lan", 8080), ("::1", 80), ("a.svc", 443), ("a.localhost", 1)):
+        assert is_trusted(host, port, trusted)
+        assert not is_trusted(host, port + 1, trusted)
 
 
 def test_no_entry_trusts_everything() -> None:
-    assert not is_trusted("example.com", {"*", "*.", ""})
+    assert not is_trusted("example.com", 443, {"*", "*.", ""})
 
 
 async def to_host(ours: Gateway, host: str, **headers: str) -> Answered:

@@ -245,7 +245,7 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_file() -> None:
         "log: {format: %s}",
         "blobs: {signing_key: %s}",
         "blobs: {s3_endpoint: 'https://u:%s@h'}",
-        "trusted_custom_hosts: ['%s:1']",
+        "trusted_custom_hosts: ['%s:x']",
     ],
 )
 def test_no_sentence_holds_a_value(text: str) -> None:
@@ -377,11 +377,15 @@ def test_a_problem_inside_a_target_has_its_own_line() -> None:
 
 def test_trusted_hosts_come_from_the_file_and_from_the_environment() -> None:
     text = "trusted_custom_hosts: [Localhost, '*.svc.cluster.local', '0:0:0:0:0:0:0:1']"
-    found = parse(text, environ={"TRUSTED_CUSTOM_HOSTS": "gpu-1, 10.0.0.5,"}).trusted_custom_hosts
-    assert found == {"localhost", "*.svc.cluster.local", "::1", "gpu-1", "10.0.0.5"}
+    more = "gpu-1, 10.0.0.5, GPU-2:8080, [0:0:0:0:0:0:0:1]:80,*.lan:443,"
+    found = parse(text, environ={"TRUSTED_CUSTOM_HOSTS": more}).trusted_custom_hosts
+    with_ports = {"gpu-2:8080", "[::1]:80", "*.lan:443"}
+    assert found == {"localhost", "*.svc.cluster.local", "::1", "gpu-1", "10.0.0.5", *with_ports}
 
 
-@pytest.mark.parametrize("host", ["http://h", "h:80", "h/v1", "a b", "*", "*.", "a.*", "[::1]", ""])
+@pytest.mark.parametrize(
+    "host", ["http://h", "h:", "h:80/v1", "a b", "*", "*.:80", "a.*", "[::1]", ""]
+)
 def test_a_trusted_host_that_would_never_match_is_a_problem(host: str) -> None:
     (problem,) = problems(f"trusted_custom_hosts: [ok, '{host}']")
     assert problem.startswith("my.yaml:1: trusted_custom_hosts[1]: must be a host name")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import zlib
 
 import pytest
 from aiohttp import web
 
 from adapters.tools.image_header import detect_media_type
-from tests.support.gateway import (
-    PNG,
-    Reply,
-)
+from tests.support.gateway import PNG, Reply, gateway_to, json_reply
 from tests.support.image_urls import SECRET, drawn, pictures
 
 JPEG = bytes.fromhex("ffd8ffe000104a464946") + bytes(90)
@@ -20,12 +19,14 @@ GIF = b"GIF89a" + bytes(90)
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
-def serving(body: bytes = PNG, status: int = 200, **headers: str) -> Reply:
+def serving(
+    body: bytes = PNG, status: int = 200, named: dict[str, str] | None = None, **headers: str
+) -> Reply:
     """Serve the same bytes at every image URL."""
 
     async def reply(request: web.Request) -> web.Response:
         del request
-        return web.Response(body=body, status=status, headers=headers)
+        return web.Response(body=body, status=status, headers={**headers, **(named or {})})
 
     return reply
 
@@ -89,8 +90,114 @@ async def test_a_url_without_an_image_is_a_lost_image(at_url: Reply) -> None:
     async with pictures(at_url) as (ours, fake):
         got = await drawn(ours)
         assert (got.status, got.error["code"]) == (502, "picture_lost")
-        assert {request.path for request in fake.requests[1:]} == {"/0.png"}
-        assert fake.url not in got.body.decode()
+        assert {request.path for request in fake.requests[1:]} <= {"/0.png", "/1.png"}
+        assert got.error["message"].endswith(f"is at {fake.url}/0.png?sig=a%2Fb")
+
+
+def moving(*places: str, status: int = 302, body: bytes = PNG) -> Reply:
+    """Redirect from `/0.png` to the places one after the other; the last one has the image."""
+    seen = ["/0.png?sig=a%2Fb", *places]
+
+    async def reply(request: web.Request) -> web.Response:
+        at = [it.replace("{url}", f"http://{request.host}") for it in seen]
+        name = request.raw_path.rpartition("/")[2]
+        step = next(n for n, it in enumerate(at) if it.rpartition("/")[2] == name)
+        if step + 1 < len(at):
+            return web.Response(status=status, headers={"location": at[step + 1]})
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    return reply
+
+
+MOVED = {
+    "a relative path": ("/a.png",),
+    "a relative name": ("a.png",),
+    "an absolute URL": ("{url}/a.png?x=%2F&y=a+b",),
+    "five times": tuple(f"/{it}.png" for it in range(1, 6)),
+    "another query": ("/0.png?again",),
+}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_moved_image_is_followed_without_a_credential(status: int) -> None:
+    for what, places in MOVED.items():
+        async with pictures(moving(*places, status=status)) as (ours, fake):
+            assert (await drawn(ours)).json["data"] == [entry(PNG)], what
+            assert len(fake.requests) == 2 + len(places)
+            assert not [it for it in fake.requests[1:] if SECRET in str(it.headers)]
+            assert {it.method for it in fake.requests[1:]} == {"GET"}
+
+
+async def test_a_moved_image_is_paid_for_once_and_cached() -> None:
+    cached = {"x_portkey_config": '{"virtual_key": "up", "cache": {"mode": "simple"}}'}
+    async with pictures(moving("/a.png")) as (ours, fake):
+        for _ in range(2):
+            got = await ours.draw(params={"model": "a/b", "response_format": "b64_json"}, **cached)
+            assert got.json["data"] == [entry(PNG)]
+        assert got.headers["x-portkey-cache-status"] == "HIT"
+        assert len([it for it in fake.requests if it.method == "POST"]) == 1
+
+
+async def test_six_redirects_are_too_many() -> None:
+    async with pictures(moving(*(f"/{it}.png" for it in range(1, 7)))) as (ours, fake):
+        assert (await drawn(ours)).error["code"] == "picture_lost"
+        assert len(fake.requests) == 7
+
+
+ODD_URLS = {
+    "a blank": ("/a b.png", "/a%20b.png"),
+    "blanks around it": ("  /a.png \n", "/a.png"),
+    "letters beyond ASCII": ("/ü.png?q=ü", "/%C3%BC.png?q=%C3%BC"),
+    "what is encoded": ("/a%20b%2Fc.png?x=%2f", "/a%20b%2Fc.png?x=%2f"),
+    "quotes and brackets": ('/a"<b>.png', "/a%22%3Cb%3E.png"),
+    "a line break": ("/a\nb.png", "/ab.png"),
+    "a fragment": ("/a.png#here", "/a.png"),
+}
+
+
+async def test_a_url_is_requested_as_a_browser_would() -> None:
+    for what, (written, sent) in ODD_URLS.items():
+        for relative in (False, True):
+
+            async def reply(request: web.Request, written: str = written) -> web.Response:
+                if request.method == "GET":
+                    return web.Response(body=PNG)
+                host = "" if relative else f"http://{request.host}"  # noqa: B023 - of this round
+                return json_reply({"data": [{"url": written.replace("/", f"{host}/", 1)}]})
+
+            async with gateway_to(reply) as (ours, fake):
+                for _ in range(2):
+                    got = await ours.draw(params={"response_format": "b64_json"}, virtual_key="up")
+                    assert (got.status, got.json["data"]) == (200, [entry(PNG)]), (what, relative)
+                    assert fake.requests[-1].raw_path == sent, what
+                if relative:
+                    got = await ours.draw(params={"response_format": "url"}, virtual_key="up")
+                    assert got.error["code"] == "no_picture", what
+
+
+ENCODED = {
+    "aws-chunked": (PNG, "aws-chunked"),
+    "gzip, but plain": (PNG, "gzip"),
+    "an unknown one": (JPEG, "x-nope"),
+    "gzip": (gzip.compress(PNG), "gzip"),
+    "deflate": (zlib.compress(PNG), "deflate"),
+}
+
+
+async def test_an_image_is_read_whatever_its_encoding_claims() -> None:
+    for what, (body, coding) in ENCODED.items():
+        at_url = serving(body, 200, {"content-encoding": coding, "content-type": "text/plain"})
+        async with pictures(at_url) as (ours, _):
+            got = (await drawn(ours)).json
+            assert got["data"] in ([entry(PNG)], [entry(JPEG)]), (what, got)
+
+
+async def test_what_is_encoded_in_an_unknown_way_is_no_image() -> None:
+    async with pictures(serving(b"\x01\x02\x03" * 99, 200, {"content-encoding": "x-nope"})) as (
+        ours,
+        _,
+    ):
+        assert (await drawn(ours)).status == 502
 
 
 @pytest.mark.parametrize("size", [4097, 9_000_000])
