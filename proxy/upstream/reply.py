@@ -9,6 +9,7 @@ from aiohttp import ClientResponse
 
 from adapters.http import ProviderReply
 from adapters.tools.image_header import detect_media_type
+from adapters.tools.sse import is_event_text
 from proxy.errors import UpstreamFailed
 from proxy.http.status import is_error, is_redirect, is_success
 from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor
@@ -120,14 +121,16 @@ async def _read_chunks(response: ClientResponse, limit: int, head: bytes) -> Asy
 
 
 def is_plain(head: bytes) -> bool:
-    """Return whether a body begins with an image or with JSON, whatever its encoding claims.
+    """Return whether a body begins with an image, JSON or events, whatever its encoding claims.
 
     Object stores label plain files as `aws-chunked`, or with the encoding of an upload.
 
     >>> is_plain(b"GIF89a" + bytes(20)), is_plain(b'{"data"'), is_plain(bytes.fromhex("1f8b08"))
     (True, True, False)
     """
-    return bool(detect_media_type(head)) or head.lstrip()[:1] in _JSON_STARTS
+    if detect_media_type(head) or is_event_text(head):
+        return True
+    return head.lstrip()[:1] in _JSON_STARTS
 
 
 def is_compressed(response: ClientResponse) -> bool:

@@ -28,6 +28,10 @@ class Behaviour:
     size: int = SHORT
     stalls: bool = False
     """Whether only the gateway's timeouts end it."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of conversation that can have it, () for all."""
+    delivers: bool = False
+    """Whether the image has arrived, so that every client must get it."""
 
 
 def sends(change: str, *lines: str) -> Respond:
@@ -45,7 +49,18 @@ def _changed(change: str, good: Reply) -> Reply:
     html = b"<html><body><h1>Sorry</h1></body></html>"
     denied = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
     half = len(good.body) // 2
+    member = _MEMBERS.get(change, b"")
     changes = {
+        **dict.fromkeys(_MEMBERS, good.replace(good.body.replace(b"{", b"{" + member, 1))),
+        "bom": good.replace(b"\xef\xbb\xbf" + good.body),
+        "octets": good.replace(good.body, "application/octet-stream"),
+        "blanks": good.replace(b"\r\n \t" + good.body + b"\n\n"),
+        "events": good.replace(_completed(good.body), "text/event-stream"),
+        "no completed": good.replace(good.body.replace(b"completed", b"partial_image")),
+        "json": good.replace(
+            b'{"created":1,"data":[%b]}' % good.body.partition(b"data: ")[2].strip(),
+            "application/json",
+        ),
         "type": good.replace(good.body, "text/plain"),
         "untyped": good.replace(good.body, "nonsense"),
         "html": good.replace(html, "text/html"),
@@ -62,6 +77,8 @@ def _changed(change: str, good: Reply) -> Reply:
         "deep objects": good.replace(b'{"data":' * 100_000, "application/json"),
         "not utf-8": good.replace(b'{"data":"\xff\xfe\xfa"}' + b"\xc3\x28" * 99),
         "bytes": good.replace(bytes(range(256)) * 9),
+        "packed": good.replace(b"\x8b\x01\x80" + good.body[:half]),
+        "partial": good.replace(good.body, "", 206),
         "redirect": good.replace(b"", "", 302),
         "expired": good.replace(denied, "application/xml", 403),
         "not found": good.replace(html, "text/html", 404),
@@ -73,6 +90,32 @@ def _changed(change: str, good: Reply) -> Reply:
         "damaged gzip": good.replace(b"\x1f\x8b" + good.body),
     }
     return changes[change]
+
+
+_MEMBERS = {
+    "nan": b'"odd":[NaN,-Infinity],',
+    "surrogate": b'"odd":"\\ud83d",',
+    "empty error": b'"error":{"message":"","type":"","code":null},',
+    "unknown members": b'"odd":{"deep":[1,{"x":null}]},',
+}
+"""Members that are put into a correct reply."""
+
+
+def _completed(body: bytes) -> bytes:
+    """Return the event of an OpenAI reply's image."""
+    image = body.partition(b'"b64_json":"')[2].partition(b'"')[0]
+    data = b'{"type":"image_generation.completed","created_at":1,"b64_json":"%b"}' % image
+    return b"event: image_generation.completed\ndata: %b\n\n" % data
+
+
+async def moved_image(connection: Connection, good: Reply) -> None:
+    """Redirect to another path of the same origin, which has the image."""
+    reply, lines = good, list[str]()
+    if "moved" not in connection.path:
+        reply = good.replace(b"", "", 302)
+        lines = [f"location: {connection.path.replace('image.png', 'moved.png')}"]
+    await connection.send(reply.head(*lines) + reply.body)
+    connection.keep_open = True
 
 
 async def no_content(connection: Connection, good: Reply) -> None:
@@ -319,6 +362,9 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+_TEXT = ("verbatim", "own JSON", "polling", "events")
+_JSON_KINDS = ("verbatim", "own JSON", "polling")
+
 BEHAVIOURS = (
     Behaviour("refuses the connection", address="refused"),
     Behaviour("name unknown to DNS", address="unknown"),
@@ -367,10 +413,34 @@ BEHAVIOURS = (
     Behaviour("unrequested gzip", gzipped),
     Behaviour("gzip of 1 GB", gzip_bomb),
     Behaviour("damaged gzip", sends("damaged gzip", "content-encoding: gzip")),
-    Behaviour("unknown compression", sends("half", "content-encoding: br")),
+    Behaviour("unknown compression", sends("packed", "content-encoding: br")),
     Behaviour("1,000 times 102, then the response", many_1xx),
     Behaviour("endless 102", endless_1xx, stalls=True),
     Behaviour("101", switch_protocols),
+    Behaviour("redirect to the image", moved_image, kinds=("download",), delivers=True),
+    Behaviour("byte order mark", sends("bom"), kinds=_TEXT, delivers=True),
+    Behaviour("blanks around the body", sends("blanks"), kinds=_JSON_KINDS, delivers=True),
+    Behaviour("`NaN` in a member", sends("nan"), kinds=_JSON_KINDS, delivers=True),
+    Behaviour("half a surrogate pair", sends("surrogate"), kinds=_JSON_KINDS, delivers=True),
+    Behaviour("empty `error`", sends("empty error"), kinds=_JSON_KINDS, delivers=True),
+    Behaviour("unknown members", sends("unknown members"), kinds=_TEXT, delivers=True),
+    Behaviour("right body, type application/octet-stream", sends("octets"), delivers=True),
+    Behaviour(
+        "right body, encoding aws-chunked",
+        sends("octets", "content-encoding: aws-chunked"),
+        delivers=True,
+    ),
+    Behaviour(
+        "long right body, encoding aws-chunked",
+        sends("octets", "content-encoding: aws-chunked"),
+        size=LONG,
+        delivers=True,
+    ),
+    Behaviour("events that nobody asked for", sends("events"), kinds=("verbatim",), delivers=True),
+    Behaviour("JSON instead of events", sends("json"), kinds=("events",), delivers=True),
+    Behaviour("no completed event", sends("no completed"), kinds=("events",)),
+    Behaviour("half a long body, declared as complete", sends("half"), size=LONG),
+    Behaviour("status 206", sends("partial"), kinds=("verbatim", "events")),
     Behaviour("redirect", sends("redirect", "location: http://169.254.169.254/")),
     Behaviour("two Content-Length headers", two_lengths),
     Behaviour("Content-Length and chunks", length_and_chunks),

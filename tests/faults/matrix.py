@@ -93,6 +93,8 @@ def cells() -> Iterator[Cell]:
 
 def exists(behaviour: Behaviour, kind: Kind) -> bool:
     """Whether the cell exists: a polled or downloaded URL is at an address that was reached."""
+    if behaviour.kinds and kind.name not in behaviour.kinds:
+        return False
     return not (behaviour.address and kind.faulty_method != "POST")
 
 

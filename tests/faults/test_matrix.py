@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from tests.faults.behaviours import BEHAVIOURS
+from tests.faults.behaviours import BEHAVIOURS, Behaviour
 from tests.faults.kinds import KINDS
 from tests.faults.matrix import AS_SENT, CUT, IMAGE, TRUNCATED, Cell, Run, cells, run_all
 from tests.faults.modes import MODES
@@ -27,7 +27,7 @@ def run() -> Iterator[Run]:
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda it: it.name)
-def test_a_fault_ends_in_an_image_an_error_or_a_cut(behaviour: object, run: Run) -> None:
+def test_a_fault_ends_in_an_image_an_error_or_a_cut(behaviour: Behaviour, run: Run) -> None:
     own_cells = {it.name: it for it in cells() if it.behaviour is behaviour}
     results = {name: run.results[_key(it)] for name, it in own_cells.items()}
     outcomes = {name: set(it.results) for name, it in results.items()}
@@ -39,6 +39,9 @@ def test_a_fault_ends_in_an_image_an_error_or_a_cut(behaviour: object, run: Run)
     assert [it for it in own_cells if results[it].paid > own_cells[it].mode.max_paid_calls] == []
     assert [it for it in own_cells if results[it].seconds > _MAX_SECONDS] == []
     assert {it.next_result for it in results.values()} == {IMAGE}
+    if behaviour.delivers:
+        assert {name: it for name, it in outcomes.items() if it != {IMAGE}} == {}
+        assert {name: it.paid for name, it in results.items() if it.paid != 1} == {}
     assert [name for name, it in results.items() if it.open_connections] == []
     assert {name: it for name, it in outcomes.items() if len(it) > 1} == {}
     with_fallback = {

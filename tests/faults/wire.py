@@ -55,6 +55,8 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self.path = ""
+        """The path of the request."""
         self.keep_open = False
         """Whether the provider accepts another request on it."""
 
@@ -145,6 +147,7 @@ class Provider:
             return True
         script.failures -= 1
         connection = Connection(reader, writer)
+        connection.path = path
         self.faulty[writer] = reader
         await script.respond(connection, script.replies[method])
         if connection.keep_open:
