@@ -27,6 +27,7 @@ from tests.support.gateway_process import Served, running
 KEY = "easel-faults-key-0123456789"
 IMAGE, CUT = "image", "cut"
 AS_SENT, TRUNCATED = "200 as sent", "200, truncated image"
+ERROR_EVENT = "200, error event"
 CLIENT_TIMEOUT_SECONDS = 120.0
 """For one request on a busy machine; the gateway's timeouts are far shorter."""
 _CONCURRENT = 16
@@ -206,6 +207,8 @@ def classify(status: int, content_type: str, body: bytes, images: set[bytes]) ->
 def _success(content_type: str, body: bytes, images: set[bytes]) -> str:
     try:
         items = _events(body) if content_type == "text/event-stream" else orjson.loads(body)["data"]
+        if items and "error" in items[-1]:
+            return ERROR_EVENT
         found = [b64decode(it["b64_json"]) for it in items]
     except (ValueError, KeyError, TypeError):
         return AS_SENT

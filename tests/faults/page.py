@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.faults.behaviours import BEHAVIOURS
 from tests.faults.kinds import KINDS
-from tests.faults.matrix import AS_SENT, CUT, IMAGE, TRUNCATED, CellResult, Run
+from tests.faults.matrix import AS_SENT, CUT, ERROR_EVENT, IMAGE, TRUNCATED, CellResult, Run
 from tests.faults.modes import MODES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -35,7 +35,7 @@ def cell(run: Run, behaviour: str, kind: str) -> str:
     single = describe(result)
     usual = {
         "retry": single,
-        "fallback": single if single in (CUT, AS_SENT, TRUNCATED) else IMAGE,
+        "fallback": single if single in (CUT, AS_SENT, TRUNCATED, ERROR_EVENT) else IMAGE,
         "coalesced": single,
     }
     differences = [

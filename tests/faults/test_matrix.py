@@ -9,7 +9,17 @@ import pytest
 
 from tests.faults.behaviours import BEHAVIOURS, Behaviour
 from tests.faults.kinds import KINDS
-from tests.faults.matrix import AS_SENT, CUT, IMAGE, TRUNCATED, Cell, Run, cells, run_all
+from tests.faults.matrix import (
+    AS_SENT,
+    CUT,
+    ERROR_EVENT,
+    IMAGE,
+    TRUNCATED,
+    Cell,
+    Run,
+    cells,
+    run_all,
+)
 from tests.faults.modes import MODES
 from tests.faults.page import PAGE, parse_table
 
@@ -47,7 +57,7 @@ def test_a_fault_ends_in_an_image_an_error_or_a_cut(behaviour: Behaviour, run: R
     with_fallback = {
         name: it for name, it in outcomes.items() if own_cells[name].mode.name == "fallback"
     }
-    good = ({IMAGE}, {CUT}, {AS_SENT}, {TRUNCATED})
+    good = ({IMAGE}, {CUT}, {AS_SENT}, {TRUNCATED}, {ERROR_EVENT})
     assert {name: it for name, it in with_fallback.items() if it not in good} == {}
 
 
