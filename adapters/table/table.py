@@ -231,6 +231,11 @@ class Translation:
     receipt: Receipt
 
 
+def known_params(tables: TablesByModel) -> frozenset[str]:
+    """Return OpenAI's parameters, and those of all tables."""
+    return frozenset(STANDARD_PARAMS) | {row.name for _, table in tables for row in table.rows}
+
+
 def passthrough_receipt(
     params: Mapping[str, Any],
     suppressed: Collection[str],
@@ -247,7 +252,7 @@ def passthrough_receipt(
     >>> str(passthrough_receipt(params, {"size"}, UnsupportedPolicy.ADAPT, "Acme", known))
     'dropped size=auto, unknown qualty, did you mean quality'
     """
-    unknown = params.keys() - known if known and not params.keys() <= known else ()
+    unknown = params.keys() - known - {*suppressed} if known and params.keys() - known else ()
     if params.keys().isdisjoint(suppressed) and not unknown:
         return Receipt()
     sent = {name: params[name] for name in params if name in suppressed}

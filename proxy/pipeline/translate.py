@@ -7,9 +7,9 @@ from typing import Any
 
 from adapters.contract import Adapter, ImageCall
 from adapters.errors import BadParam
-from adapters.table.param import STANDARD_PARAMS, Param, validate
+from adapters.table.param import Param, validate
 from adapters.table.receipt import Receipt, ReceiptLine
-from adapters.table.table import passthrough_receipt
+from adapters.table.table import known_params, passthrough_receipt
 from proxy.routing.attempt import Attempt
 
 _COMMON_PARAMS = ("prompt", "model", "response_format", "stream")
@@ -36,9 +36,7 @@ def prepare_calls(attempt: Attempt) -> None:
 
 @cache
 def _known_params(adapter: Adapter) -> frozenset[str]:
-    """Return OpenAI's parameters, and those of all tables of an adapter."""
-    tables = (table for _, table in adapter.tables_by_model)
-    return frozenset(STANDARD_PARAMS) | {row.name for table in tables for row in table.rows}
+    return known_params(adapter.tables_by_model)
 
 
 def check_common_params(params: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ from proxy.upstream.connector import Connectors
 from proxy.upstream.exchange import send
 from proxy.upstream.image_download import Download, download
 from proxy.upstream.redact import redact_text
-from proxy.upstream.reply import is_compressed, read_head, read_reply
+from proxy.upstream.reply import check_whole, is_compressed, read_head, read_reply
 from proxy.upstream.reply_excerpt import log_if_no_image
 from proxy.upstream.reply_limits import has_too_many_values, reply_too_large, too_many_values
 from proxy.upstream.retry import PaidRetry, Sleep
@@ -332,6 +332,8 @@ class Conversation:
         if extractor and extractor.files:
             self._files = {**(self._files or {}), **extractor.files}
         reply = await _unfold_events(reply)
+        if request.method != "GET":
+            check_whole(reply)
         return reply, relay_headers(response.headers, secrets, with_body=False)
 
     def _extractor(self, call: ImageCall) -> Base64Extractor:
@@ -407,7 +409,7 @@ async def _peek(  # noqa: PLR0911 - one for each kind of reply
         return [first], is_relayed, is_relayed
     # Compression was not requested. It is undone here, because the client may not support it.
     if response.content_type == "application/json" and not is_compressed(response):
-        head = await read_head(response, PEEK_LIMIT)
+        head = await read_head(response, PEEK_LIMIT, lenient=True)
         # A byte order mark is not valid in JSON: such a reply is parsed and written anew.
         is_long = len(head) > PEEK_LIMIT and not head.startswith(BOM_UTF8)
         return [head], is_long and not streamed and fits(head), False

@@ -57,12 +57,28 @@ async def read_reply(
     return reply
 
 
-async def read_head(response: ClientResponse, size: int) -> bytes:
-    """Read a body until it ends, or until more than `size` bytes are there."""
+def check_whole(reply: ProviderReply) -> None:
+    """Raise `UpstreamFailed` for a success whose JSON object has no end: it may be charged."""
+    if is_success(reply.status) and reply.body.lstrip()[:1] == b"{" and reply.json() is None:
+        raise UpstreamFailed(
+            "The provider's response ended before it was complete.", code="connection_lost"
+        )
+
+
+async def read_head(response: ClientResponse, size: int, *, lenient: bool = False) -> bytes:
+    """Read a body until it ends, or until more than `size` bytes are there.
+
+    If it is `lenient`, a lost connection ends a body without a length, too; the next read raises
+    the error.
+    """
     head = b""
-    with map_client_errors():
-        while len(head) <= size and not response.content.at_eof():
-            head += await response.content.readany()
+    try:
+        with map_client_errors():
+            while len(head) <= size and not response.content.at_eof():
+                head += await response.content.readany()
+    except UpstreamFailed:
+        if not (lenient and head and response.content_length is None):
+            raise
     return head
 
 
@@ -78,14 +94,38 @@ async def _read_skeleton(
     response: ClientResponse, limit: int, head: bytes, extractor: Base64Extractor
 ) -> bytes:
     """Read a body through an extractor; return the JSON without the extracted images."""
-    async for chunk in read_plain(response, limit, head):
-        await extractor.feed(chunk)
+    try:
+        async for chunk in read_plain(response, limit, head):
+            await extractor.feed(chunk)
+    except UpstreamFailed as error:
+        if not _is_whole_without_end(response, error, bytes(extractor.skeleton)):
+            raise
     return bytes(extractor.skeleton)
 
 
 async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") -> bytes:
     """Read a body (`head` and the rest), at most `limit` bytes before and after decompression."""
-    return b"".join([chunk async for chunk in read_plain(response, limit, head)])
+    chunks: list[bytes] = []
+    try:
+        async for chunk in read_plain(response, limit, head):
+            chunks.append(chunk)  # noqa: PERF401 - what was read before an error counts
+    except UpstreamFailed as error:
+        if not _is_whole_without_end(response, error, b"".join(chunks)):
+            raise
+    return b"".join(chunks)
+
+
+def _is_whole_without_end(response: ClientResponse, error: UpstreamFailed, body: bytes) -> bool:
+    """Return whether a body whose connection was lost is a whole JSON object nevertheless.
+
+    A body in chunks lacks its last one then; a body with a length lacks bytes.
+    """
+    if error.code != "connection_lost" or response.content_length is not None:
+        return False
+    return (
+        body.rstrip().endswith(b"}")
+        and ProviderReply(response.status, body=body).json() is not None
+    )
 
 
 async def read_plain(

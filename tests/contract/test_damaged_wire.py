@@ -58,7 +58,10 @@ def damaged(reply: Reply, damages: set[str], media_type: str) -> Reply:
         for name in sorted(damages & MEMBERS.keys()):
             body = MEMBERS[name](body)
         body = f"\r\n {body}\n\n" if BLANKS in damages else body
-    return Reply(reply.status, headers, text="\ufeff" * (BOM in damages) + body)
+    body = "\ufeff" * (BOM in damages) + body
+    if reply.sse is None:
+        return Reply(reply.status, headers, text=body)
+    return Reply(reply.status, headers, sse=body)
 
 
 @cache

@@ -32,7 +32,7 @@ from adapters.contract import Adapter, Answer, Credentials, Image, ImageCall, Si
 from adapters.errors import ImageError
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.table.receipt import Receipt
-from adapters.table.table import UnsupportedPolicy, passthrough_receipt
+from adapters.table.table import UnsupportedPolicy, known_params, passthrough_receipt
 from adapters.tools.sse import EventParser
 from tests.support.rsa_key import PLACE, rsa_pem
 
@@ -265,7 +265,8 @@ def translated(
     call = ImageCall(params, params, credentials, orjson.dumps(params), params.get("n") or 1)
     withheld = provider.suppressed_params(call)
     if provider.passthrough:
-        return call, passthrough_receipt(params, withheld, policy, provider.name)
+        known = known_params(provider.tables_by_model)
+        return call, passthrough_receipt(params, withheld, policy, provider.name, known)
     table = provider.effective_table(call)
     n = min(call.n, table.images_per_call)
     made = table.translate(params, policy, n=n, provider=provider.name, suppressed=withheld)

@@ -55,7 +55,8 @@ async def test_a_long_reply_with_a_byte_order_mark_reaches_the_client_without_it
 async def test_a_cut_reply_stays_an_error() -> None:
     async with gateway_to(replies(CUT)) as (ours, _):
         got = await ours.draw(**UP)
-        assert (got.status, got.error["code"]) == (502, "no_picture")
+        assert (got.status, got.error["code"]) == (502, "connection_lost")
+        assert got.headers["x-should-retry"] == "false"
 
 
 async def test_values_behind_a_byte_order_mark_are_counted() -> None:
