@@ -85,7 +85,8 @@ async def set_gateway_headers(request: web.Request, response: web.StreamResponse
     headers = response.headers
     headers["x-portkey-trace-id"] = request.get(TRACE_ID, "")
     headers["server"] = "easel"
-    if origins := request[SNAPSHOT].settings.server.cors_origins:
+    snapshot = request.get(SNAPSHOT)
+    if snapshot and (origins := snapshot.settings.server.cors_origins):
         cors.set_headers(headers, request.headers.get("origin"), origins)
     if request.app[DRAINING]:
         # A client that keeps connections open has to send its next request to another node.

@@ -10,13 +10,14 @@ from tests.support.gateway import Answered, Gateway, gateway_to
 TWICE = b'{"prompt":"a wolf","prompt":"a lamb","\\u0070rompt":"a lamb"}'
 APART = (
     (b'{"prompt":"\xc3\xa9"}', b'{"prompt":"e\xcc\x81"}'),
-    (b'{"prompt":"p","seed":1}', b'{"prompt":"p","seed":1.0}'),
+    (b'{"prompt":"p","x":1}', b'{"prompt":"p","x":1.0}'),
     (b'{"prompt":"p","user":"1"}', b'{"prompt":"p ","user":"1"}'),
     (b'{"prompt":"p","x":true}', b'{"prompt":"p","x":1}'),
     (b'{"prompt":"p","x":{"a":1}}', b'{"prompt":"p","x":"{\\"a\\":1}"}'),
 )
 ALIKE = (
     (b'{"prompt":"p","user":"u"}', b'{ "user" : "u", "prompt" : "p" }'),
+    (b'{"prompt":"p","seed":1}', b'{"prompt":"p","seed":1.0}'),
     (b'{"prompt":"\\u00e9"}', b'{"prompt":"\xc3\xa9"}'),
 )
 
