@@ -200,7 +200,7 @@ def accepted(family: Family, params: Mapping[str, Any], policy: UnsupportedPolic
 
 
 @every_table
-@a_few(15)
+@a_few(8)
 @given(data=st.data())
 def test_a_parameter_is_sent_as_it_is_or_has_a_true_line(
     family: Family, data: st.DataObject
@@ -227,7 +227,7 @@ SHAPED = [it for name in PROVIDERS if get_adapter(name).passthrough for it in fa
 
 
 @pytest.mark.parametrize("family", SHAPED, ids=lambda it: f"{it.provider}/{it.model}")
-@a_few(25)
+@a_few(12)
 @given(data=st.data())
 def test_a_provider_of_the_clients_shape_gets_what_has_no_line(
     family: Family, data: st.DataObject
@@ -320,7 +320,7 @@ def offered(says: str, cross: str) -> list[tuple[float, float]]:
 
 
 @every_converter
-@a_few(30)
+@a_few(15)
 @given(size=SIZES)
 def test_a_size_keeps_the_rule_that_it_is_said_to_keep(convert: Converter, size: str) -> None:
     made, asked = convert(size), parse_size(size)

@@ -90,7 +90,7 @@ class Load:
         url, count = self.urls[number % len(self.urls)] + PATH, 0
         while not self.over:
             count += 1
-            body = {"prompt": f"{number}-{count}", "size": "64x64", "latency_ms": 30 * (number + 1)}
+            body = {"prompt": f"{number}-{count}", "size": "64x64", "latency_ms": 90 * (number + 1)}
             try:
                 async with session.post(url, json=body, headers=BOX) as got:
                     good = got.status == 200 and b"b64_json" in await got.read()

@@ -64,6 +64,11 @@ class Installed:
     def python(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return run(self.folder, self.environment / "bin" / "python", *arguments)
 
+    def pip(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run the pip of the tests for this environment, which has none of its own."""
+        inside = ("--python", self.environment / "bin" / "python")
+        return run(self.folder, sys.executable, *PIP, *inside, *arguments)
+
     def output(self, *arguments: str) -> str:
         """Run `easel`, which must succeed and complain of nothing; return what it printed."""
         done = run(self.folder, self.easel, *arguments)
@@ -93,19 +98,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     top = tmp_path_factory.mktemp("wheel")
     made = Installed(top / "environment", top / "elsewhere")
     made.folder.mkdir()
-    succeeded(run(top, sys.executable, "-m", "venv", made.environment))
-    needed = made.python(*PIP, "install", "--require-hashes", "-r", PINNED)
+    succeeded(run(top, sys.executable, "-m", "venv", "--without-pip", made.environment))
+    needed = made.pip("install", "--no-compile", "--require-hashes", "-r", PINNED)
     if needed.returncode and UNREACHABLE in needed.stderr:
         missing("needs a package index that can be reached")
     succeeded(needed)
     # A copy is built: setuptools would leave folders in the checkout, and take up older ones.
     sources, wheels = copied(top / "sources"), top / "wheels"
     build = ("--no-deps", "--no-build-isolation", "--no-index")
-    succeeded(made.python(*PIP, "wheel", *build, "--wheel-dir", wheels, sources))
+    succeeded(made.pip("wheel", *build, "--wheel-dir", wheels, sources))
     shutil.rmtree(sources)
     [wheel] = wheels.glob("*.whl")
-    succeeded(made.python(*PIP, "install", "--no-deps", "--no-index", wheel))
-    succeeded(made.python(*PIP, "check"))
+    succeeded(made.pip("install", "--no-compile", "--no-deps", "--no-index", wheel))
+    succeeded(made.pip("check"))
     return made
 
 

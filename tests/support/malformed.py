@@ -15,7 +15,7 @@ Place = tuple[str | int, ...]
 Damaged = tuple[str, list[ProviderReply]]
 """What was done, and the replies to it."""
 
-_OTHERS: tuple[Any, ...] = (None, 0, -1.5, "odd", "", [], ["odd"], {}, {"odd": "odd"}, False)
+_OTHERS: tuple[Any, ...] = (None, -1.5, "odd", "", ["odd"], {}, {"odd": "odd"}, False)
 _NO_PICTURE = (
     ("text/html", b""),
     ("text/html", b"<html>Bad gateway</html>"),
@@ -52,13 +52,14 @@ def with_another_value(transcript: Transcript) -> Iterator[Damaged]:
 
 
 def with_no_picture(transcript: Transcript) -> Iterator[Damaged]:
-    """Break off with a web page, an empty body or a cut one, under every status."""
+    """Break off with a web page under every status, then with no body, a cut one and others."""
     written = replies(transcript)
+    pages = [(status, *_NO_PICTURE[0]) for status in _STATUSES]
+    bodies = [(status, *it) for status in (200, 400) for it in _NO_PICTURE]
     for which in range(len(written)):
-        for status in _STATUSES:
-            for media_type, body in _NO_PICTURE:
-                broken = ProviderReply(status, {"content-type": media_type}, body)
-                yield f"{which}: {status} {media_type} {body!r}", [*written[:which], broken]
+        for status, media_type, body in pages + bodies:
+            broken = ProviderReply(status, {"content-type": media_type}, body)
+            yield f"{which}: {status} {media_type} {body!r}", [*written[:which], broken]
 
 
 def _places(transcript: Transcript) -> Iterator[tuple[int, Place, Any]]:

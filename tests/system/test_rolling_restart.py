@@ -23,10 +23,10 @@ from tests.support.gateway import PATH, SETTINGS
 from tests.support.nginx import nginx
 from tests.support.single_gateway import BOX, ROOT, SANDBOX
 
-CLIENTS = 32
+CLIENTS = 16
 DRAINING, KEPT = "drain_seconds: 1.5", "500ms"
 """nginx gives up what idles before the nodes do: else it may order on what is being closed."""
-SHORTEST_MS, LONGEST_MS = 5, 300
+SHORTEST_MS, LONGEST_MS = 20, 300
 UPSTREAM = """
     upstream easel {{
         server 127.0.0.1:{ports[0]} {fails};
