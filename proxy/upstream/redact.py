@@ -14,6 +14,7 @@ _PREFIX = 8
 """Bytes by which the beginning of a secret is found at the end of a chunk."""
 _MAX_COMPARED = 64
 """Places at the end of a chunk that are compared with the whole of a secret."""
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 ERROR_LIMIT = 1024 * 1024
 """Largest error reply that is read, in bytes. What is larger is no error."""
 
@@ -79,11 +80,14 @@ async def redact_stream(
     secret is passed on as the same object.
     """
     patterns = [secret.encode() for secret in secrets]
+    marked = [(_byte_unlike_base64(it), it, b"*" * len(it)) for it in patterns]
     pending = b""
     async for chunk in chunks:
         text = pending + chunk if pending else chunk
-        for secret in patterns:
-            text = text.replace(secret, b"*" * len(secret))
+        for byte, secret, stars in marked:
+            # To search for one byte takes a quarter of the time, and images have none of these.
+            if byte in text:
+                text = text.replace(secret, stars)
         if b"\\" in text:
             for escaped in map(_escaped_pattern, secrets):
                 text = escaped.sub(_stars, text)
@@ -94,6 +98,15 @@ async def redact_stream(
         del chunk, text  # They may be large, and the next chunk may take long to arrive.
     if pending:
         yield pending
+
+
+def _byte_unlike_base64(secret: bytes) -> bytes:
+    """Return a byte of a secret that base64 text does not have; empty (in any text) if none.
+
+    >>> _byte_unlike_base64(b"sk-a"), _byte_unlike_base64(b"r8a")
+    (b'-', b'')
+    """
+    return secret.translate(None, _BASE64)[:1]
 
 
 def _stars(found: re.Match[bytes]) -> bytes:

@@ -672,7 +672,7 @@ MUTATIONS = (
         "secrets are redacted from relayed replies",
         "proxy/upstream/redact.py",
         "redact_stream",
-        'text.replace(secret, b"*" * len(secret))',
+        "text.replace(secret, stars)",
         "text",
     ),
     Mutation(
