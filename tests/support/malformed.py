@@ -44,9 +44,10 @@ def with_a_key_gone(transcript: Transcript) -> Iterator[Damaged]:
 
 
 def with_another_value(transcript: Transcript) -> Iterator[Damaged]:
-    """Put something else in the place of one value of one reply at a time; say what."""
-    for which, place, tree in _places(transcript):
-        for other in _OTHERS:
+    """Put some other values in the place of one value of one reply at a time; say what."""
+    for number, (which, place, tree) in enumerate(_places(transcript)):
+        # Three of them in each place, other ones in the next.
+        for other in (_OTHERS * 2)[number % len(_OTHERS) :][:6:2]:
             damaged = _changed(tree, place, other)
             yield f"{which}: {place} = {other}", _with(transcript, which, damaged)
 
