@@ -31,6 +31,14 @@ PROCESS_SUPPORT = {
 """Support modules that start processes: a test module that imports from one is marked."""
 
 
+LONG = {
+    *("test_wheel.py", "test_restarts.py", "test_rolling_restart.py", "test_listeners.py"),
+    *("test_run.py", "test_matrix.py", "test_redis_topology.py", "test_interleavings.py"),
+    *("test_supervisor.py", "test_monitoring.py", "test_slow_clients.py"),
+}
+"""Modules with few tests that take long: they begin first, so that none is the last to end."""
+
+
 def needs_processes(module: ModuleType, path: Path) -> bool:
     """Whether a test module starts processes, by its folder and by what it imports."""
     if PROCESS_PATHS & set(path.parts):
@@ -71,10 +79,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _places(marked: dict[str, bool], counts: Counter[str]) -> dict[str, Fraction]:
-    """Return where each module comes in the run, from 0 to 1; those with the most tests first."""
+    """Return where each module comes in the run, 0 to 1: long ones, then those of many tests."""
     places: dict[str, Fraction] = {}
     for needs_process in (False, True):
         names = [name for name, it in marked.items() if it is needs_process]
-        names.sort(key=lambda name: (-counts[name], name))
+        names.sort(key=lambda name: (Path(name).name not in LONG, -counts[name], name))
         places |= {name: Fraction(at, len(names)) for at, name in enumerate(names)}
     return places
