@@ -21,6 +21,10 @@ _PREVIEW = re.compile(
     rb'[\r\n]event:[^\r\n]{0,80}partial_image[\r\n]|"type"\s*:\s*"[^"]{0,80}partial_image"'
     rb'|"partial_image_index"\s*:'
 )
+_COMPLETED = re.compile(
+    rb'[\r\n]event:[^\r\n]{0,80}completed[\r\n]|"type"\s*:\s*"[^"]{0,80}\.completed"'
+)
+"""An event that says so is finished, also with the index of a preview in it."""
 _ERROR = re.compile(
     rb'[\r\n]event:[ \t]*error[ \t]*[\r\n]|"type"\s*:\s*"error"|"error"\s*:\s*(?:"[^"]|\{)'
 )
@@ -96,8 +100,8 @@ class EventScan:
     """
 
     __slots__ = (
-        *("_carry", "_has_image", "_head", "_held", "_is_error", "_is_preview", "_json"),
-        *("_pending", "finished", "report"),
+        *("_carry", "_has_image", "_head", "_held", "_is_completed", "_is_error", "_is_preview"),
+        *("_json", "_pending", "finished", "report"),
     )
 
     def __init__(self) -> None:
@@ -110,6 +114,7 @@ class EventScan:
     def _start_event(self) -> None:
         self._carry, self._head, self._json = b"\n", b"", JsonNesting()
         self._has_image = self._is_preview = self._is_error = self._pending = False
+        self._is_completed = False
 
     @property
     def is_between_events(self) -> bool:
@@ -150,12 +155,14 @@ class EventScan:
         text = self._carry + piece
         self._has_image = self._has_image or _IMAGE.search(text) is not None
         self._is_preview = self._is_preview or _PREVIEW.search(text) is not None
+        self._is_completed = self._is_completed or _COMPLETED.search(text) is not None
         self._is_error = self._is_error or _ERROR.search(text) is not None
         tail = text[-_CARRIED:]
         self._carry = tail if any(it in tail for it in (b'"', b"\n", b"\r")) else b""
 
     def _end_event(self) -> None:
-        if self._has_image and not self._is_preview and self._json.is_closed:
+        is_final = self._is_completed or not self._is_preview
+        if self._has_image and is_final and self._json.is_closed:
             self.finished += 1
         elif self._is_error and not self._has_image:
             self.report = self._head

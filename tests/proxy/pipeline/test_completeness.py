@@ -219,3 +219,16 @@ def test_nesting_is_the_same_for_every_split() -> None:
             assert not nesting.is_whole
             nesting.feed(text[at : at + size])
         assert nesting.is_whole, size
+
+
+def test_completed_event_with_the_index_of_a_preview_is_finished() -> None:
+    index = b'"partial_image_index": 2, "b64_json": "iVBO"}\n\n'
+    for head, finished in (
+        (b"event: image_generation.completed\ndata: {", 1),
+        (b'data: {"type": "image_generation.completed", ', 1),
+        (b"event: image_generation.partial_image\ndata: {", 0),
+        (b"data: {", 0),
+    ):
+        scan = EventScan()
+        scan.feed(head + index)
+        assert scan.finished == finished, head
