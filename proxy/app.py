@@ -21,13 +21,14 @@ from proxy.context import BODY_MEMORY, DRAINING, IN_FLIGHT, SETTINGS, STATE_STOR
 from proxy.endpoints import blobs, cache, health, images, jobs, metrics, models
 from proxy.http.body_limits import BodyMemory
 from proxy.http.expect import defer_expect, defer_expect_without_route
-from proxy.http.paths import AZURE_PATHS, match_unusual_paths
+from proxy.http.paths import API_PREFIXES, AZURE_PATHS, MODELS_PREFIXES, match_unusual_paths
 from proxy.jobs.budget import BYTES_PER_JOB, RecordingBudget
 from proxy.jobs.keys import JOB_CLUSTER, JOBS
 from proxy.jobs.limits import ConcurrencyLimit
 from proxy.jobs.store import JobStore
 from proxy.middlewares import CHAIN, with_tracing
 from proxy.middlewares.access import set_gateway_headers
+from proxy.middlewares.auth import PUBLIC_ROUTES
 from proxy.observability.access_log import ACCESS_LOG, AccessLog, Stream
 from proxy.observability.log_file import LogFile
 from proxy.observability.metrics.gauges import Sources, register_gauges
@@ -219,13 +220,14 @@ def _add_routes(app: web.Application) -> None:
     generate = images.image_generation()
     for path in AZURE_PATHS:
         add("POST", path, generate)
-    for prefix in ("/v1", ""):
+    for prefix in MODELS_PREFIXES:
+        add_get(f"{prefix}/models", models.list_models)
+        add_get(prefix + "/models/{model:.+}", models.get_model)
+    for prefix in API_PREFIXES:
         add("POST", f"{prefix}/images/generations", generate)
         add("DELETE", f"{prefix}/cache", cache.clear_cache)
         add_get(f"{prefix}/images/jobs/{{id}}", jobs.get_job)
         add("DELETE", f"{prefix}/images/jobs/{{id}}", jobs.delete_job)
-        add_get(f"{prefix}/models", models.list_models)
-        add_get(prefix + "/models/{model:.+}", models.get_model)
         add_get(f"{prefix}/images/models", models.list_image_models)
         add_get(prefix + "/images/models/{provider}/{model:.+}", models.describe_image_model)
     add_get(BLOB, blobs.get_blob)
@@ -233,5 +235,5 @@ def _add_routes(app: web.Application) -> None:
     add_get("/healthz", health.healthz)
     add_get("/readyz", health.readyz)
     add_get("/metrics", metrics.metrics)
-    match_unusual_paths(app.router)
+    match_unusual_paths(app.router, exact=PUBLIC_ROUTES)
     defer_expect_without_route(app.router)

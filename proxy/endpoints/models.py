@@ -31,7 +31,8 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def get_model(request: web.Request) -> web.Response:
     """Respond with one model of the list, `@virtual-key/model`."""
-    slug, _, model = request.match_info["model"].removeprefix("@").partition("/")
+    name = request.match_info["model"].removeprefix("@").rstrip("/")
+    slug, _, model = name.partition("/")
     virtual_key = request[SNAPSHOT].settings.virtual_keys.get(slug)
     if virtual_key is None or model not in _listed_models(virtual_key):
         raise GatewayError(

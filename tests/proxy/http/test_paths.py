@@ -8,8 +8,18 @@ import base64
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
-from tests.support.gateway import ANSWER, KEY, PATH, Gateway, gateway_to, json_reply, key_to
+from tests.support.gateway import (
+    ANSWER,
+    KEY,
+    PATH,
+    Gateway,
+    gateway,
+    gateway_to,
+    json_reply,
+    key_to,
+)
 
 BODY = {"prompt": "a cube", "model": "gpt-image-1"}
 CONFIG = {"x-portkey-virtual-key": "up"}
@@ -68,6 +78,27 @@ async def test_paths_that_are_joined_carelessly_are_served() -> None:
         for path in (f"/{PATH}", f"{PATH}/", "/v1//images/generations", "//images/generations//"):
             assert await post(ours, path, api_key=KEY) == (200, {}), path
         assert len(theirs.requests) == 4
+
+
+async def test_a_page_that_a_proxy_may_hide_has_one_spelling() -> None:
+    async with gateway("metrics: {access: open}\n") as ours:
+        for page in ("/metrics", "/healthz", "/readyz"):
+            for path, status in ((page, 200), (f"{page}/", 404), (f"/{page}", 404)):
+                url = URL(ours.url + path, encoded=True)
+                async with ours.session.get(url) as got:
+                    assert got.status == status, path
+
+
+async def test_the_model_list_is_below_the_base_url_of_every_client() -> None:
+    async with gateway("virtual_keys: {box: {provider: sandbox}}\n") as ours:
+        listed = (await ours.ask(method="GET", path="/v1/models")).json
+        assert listed["data"]
+        for base in ("", "/openai/v1", "/openai", "//v1", "/openai//v1"):
+            got = await ours.ask(method="GET", path=f"{base}/models")
+            assert (got.status, got.json) == (200, listed), base
+            for name in ("@box/sandbox-1", "%40box%2Fsandbox-1", "@box/sandbox-1/"):
+                one = await ours.ask(method="GET", path=f"{base}/models/{name}")
+                assert (one.status, one.json) == (200, listed["data"][0]), (base, name)
 
 
 async def test_a_careless_path_needs_a_key_like_any_other() -> None:
