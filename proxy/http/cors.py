@@ -15,7 +15,8 @@ _METHODS = "GET, POST, DELETE, OPTIONS"
 _REQUEST_HEADERS = re.compile(
     r"accept|authorization|content-type|idempotency-key|prefer|api-key"
     r"|(x-portkey|x-easel|x-stainless)-[a-z0-9-]{1,60}|traceparent|tracestate|baggage|range"
-    r"|if-none-match"
+    r"|if-none-match|user-agent|x-requested-with|http-referer|x-title"
+    r"|[a-z]{1,20}-(organization|project|beta)|x-[a-z]{1,20}-title"
 )
 """The headers that a page may send."""
 _MAX_LISTED = 64

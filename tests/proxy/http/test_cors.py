@@ -16,12 +16,14 @@ SMALL = {"size": "16x16", "model": "@box/sandbox-1"}
 ASKED = "authorization, content-type, X-Portkey-Api-Key, x-stainless-lang, x-evil, cookie"
 
 
-async def preflight(ours: Gateway, origin: str, path: str = PATH) -> tuple[int, dict[str, str]]:
+async def preflight(
+    ours: Gateway, origin: str, path: str = PATH, asked: str = ASKED
+) -> tuple[int, dict[str, str]]:
     """Ask as a browser does before it sends a page's request, without a key."""
     headers = {
         "origin": origin,
         "access-control-request-method": "POST",
-        "access-control-request-headers": ASKED,
+        "access-control-request-headers": asked,
     }
     async with ours.session.options(ours.url + path, headers=headers) as got:
         named = {name.lower(): value for name, value in got.headers.items()}
@@ -49,6 +51,19 @@ async def test_a_preflight_of_an_allowed_origin_lists_names_one_by_one() -> None
             )
             assert "access-control-allow-credentials" not in headers
             assert "*" not in headers["access-control-expose-headers"]
+
+
+async def test_the_headers_of_sdks_in_a_browser_are_allowed() -> None:
+    sent = (
+        "user-agent, openai-organization, openai-project, openai-beta, x-requested-with, api-key, "
+        "x-stainless-retry-count, idempotency-key, prefer, x-easel-dry-run, http-referer, x-title"
+    )
+    async with gateway(ALLOWED) as ours:
+        _, headers = await preflight(ours, PAGE, asked=sent)
+        assert headers["access-control-allow-headers"] == sent
+        for other in ("cookie", "x-forwarded-for", "forwarded", "via", "*", "x-real-ip", "host"):
+            _, headers = await preflight(ours, PAGE, asked=other)
+            assert "access-control-allow-headers" not in headers, other
 
 
 async def test_another_origin_is_told_nothing() -> None:
