@@ -24,7 +24,7 @@ DEPTH_LIMIT = 32
 _WHOLE_NUMBERS = ("n", "partial_images")
 _INTEGERS = (*_WHOLE_NUMBERS, "output_compression", "seed")
 """Parameters of which `2.0` is sent as `2`."""
-_ENCODINGS = ("gzip", "x-gzip", "deflate", "identity")
+_ENCODINGS = ("gzip", "deflate", "identity", "")
 """Content encodings of a request that aiohttp undoes, one layer of them."""
 _LONG_INTEGER = re.compile(rb"[:,\[]\s*-?[0-9]{19}")
 """What may be a whole number beyond 64 bits, which the parser would round."""
@@ -42,8 +42,8 @@ async def read_body(
 
     Raises `BadRequest` for a content type other than JSON, and an unknown content encoding.
     """
-    encoding = request.headers.get("content-encoding")
-    if encoding is not None and encoding.strip().lower() not in _ENCODINGS:
+    encodings = request.headers.getall("content-encoding", ())
+    if encodings and ",".join(encodings).strip().lower() not in _ENCODINGS:
         raise unsupported_encoding()
     content_type = request.headers.get("content-type", _JSON)
     if content_type != _JSON and (media_type := request.content_type.lower()) != _JSON:
@@ -118,26 +118,39 @@ def read_params(raw: bytes, limits: Limits) -> tuple[bytes, dict[str, Any]]:
         raise BadRequest(
             f"The body is nested more than {DEPTH_LIMIT} levels deep.", code="invalid_json"
         )
-    if _LONG_INTEGER.search(raw):
-        _check_integers(raw)
-    for name in _INTEGERS:
-        if isinstance(value := params.get(name), float):
-            params[name] = as_whole(value)
+    if (long := name_of_long_integer(raw)) is not None:
+        raise BadParam(
+            long,
+            f"'{long}' has a whole number beyond 64 bits, which would be rounded. Send a smaller "
+            "one.",
+            code="integer_too_large",
+        )
+    params.update(whole_numbers(params))
     # Not the original bytes: for a duplicate key a provider might use the other value, and make an
     # image that does not match the cache key, the conditions and the overrides.
     return orjson.dumps(params), params
 
 
-def _check_integers(raw: bytes) -> None:
-    """Raise `BadParam` for a whole number beyond 64 bits; it names the parameter that has it."""
-    for name, value in json.loads(raw).items():
-        if _has_long_integer(value):
-            raise BadParam(
-                name,
-                f"'{name}' has a whole number beyond 64 bits, which would be rounded. Send a "
-                "smaller one.",
-                code="integer_too_large",
-            )
+def whole_numbers(params: Mapping[str, Any]) -> dict[str, float]:
+    """Return the parameters that are whole numbers but are written `2.0`, as `2`.
+
+    >>> whole_numbers({"n": 2.0, "strength": 1.0})
+    {'n': 2}
+    """
+    return {name: as_whole(it) for name in _INTEGERS if isinstance(it := params.get(name), float)}
+
+
+def name_of_long_integer(raw: bytes) -> str | None:
+    """Return the key of a JSON object whose value has a whole number beyond 64 bits.
+
+    The text is known to be an object of limited depth.
+
+    >>> name_of_long_integer(b'{"a": 1, "b": [123456789012345678901]}')
+    'b'
+    """
+    if not _LONG_INTEGER.search(raw):
+        return None
+    return next((name for name, it in json.loads(raw).items() if _has_long_integer(it)), None)
 
 
 def _has_long_integer(value: Any) -> bool:

@@ -11,7 +11,7 @@ import orjson
 
 from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
-from proxy.http.body import DEPTH_LIMIT
+from proxy.http.body import DEPTH_LIMIT, name_of_long_integer
 from proxy.http.input_budget import exceeds_depth
 from proxy.settings.routing_config import MAX_KEEPALIVE_SECONDS
 from proxy.settings.suggest import did_you_mean, quoted
@@ -29,19 +29,30 @@ _HEADER_OVERHEAD = 64
 
 EASEL_HEADERS = ("x-easel-dry-run", "x-easel-keepalive", "x-easel-unsupported")
 """Easel's own request headers."""
-_EASEL_PREFIX = "x-easel-"
+_MEANT_FOR_EASEL = re.compile(r"x[-_]easel|easel[-_]|.*dry[-_]?run", re.IGNORECASE)
+"""Names that can only mean a header of Easel's own, however they are spelled."""
 
 
 def check_easel_headers(headers: Mapping[str, str]) -> None:
-    """Raise `BadRequest` for an unknown header of Easel's own: a misspelled dry run would buy."""
-    for name in headers:
-        if name[:8].lower() == _EASEL_PREFIX and name.lower() not in EASEL_HEADERS:
-            hint = did_you_mean(name, EASEL_HEADERS) or "."
-            raise BadRequest(
-                f"Unknown header{quoted(name.lower())}{hint} Known: {', '.join(EASEL_HEADERS)}.",
-                code="invalid_header",
-                param=name.lower()[:64],
-            )
+    """Raise `BadRequest` for an unknown header of Easel's own, and for one with two values.
+
+    A misspelled dry run would buy an image, and so would a `true` beside a `false`.
+    """
+    names = "\n".join(headers).lower()
+    if "easel" not in names and "dry" not in names:
+        return
+    seen = set[str]()
+    # Iterating over the headers themselves would leave out a name's second line.
+    for lower in (name.lower() for name, _ in headers.items() if _MEANT_FOR_EASEL.match(name)):
+        if lower not in EASEL_HEADERS:
+            hint = did_you_mean(lower.replace("_", "-"), EASEL_HEADERS) or "."
+            message = f"Unknown header{quoted(lower)}{hint} Known: {', '.join(EASEL_HEADERS)}."
+        elif lower in seen:
+            message = f"The header {lower} is given twice. Send it once."
+        else:
+            seen.add(lower)
+            continue
+        raise BadRequest(message, code="invalid_header", param=lower[:64])
 
 
 def drop_longest(headers: Iterable[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
@@ -142,6 +153,13 @@ def read_metadata(headers: Mapping[str, str]) -> dict[str, Any]:
         raise BadRequest(
             'x-portkey-metadata must be a JSON object, such as {"_user": "u1"}.',
             code="invalid_header",
+            param="x-portkey-metadata",
+        )
+    if (name := name_of_long_integer(text.encode())) is not None:
+        raise BadRequest(
+            f"x-portkey-metadata{quoted(name)} has a whole number beyond 64 bits, which would be "
+            "rounded. Send it in quotes.",
+            code="integer_too_large",
             param="x-portkey-metadata",
         )
     return metadata

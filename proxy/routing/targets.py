@@ -16,6 +16,7 @@ from adapters.contract import IN_PROCESS, Adapter, Credentials
 from adapters.errors import ImageError
 from adapters.table.table import UnsupportedPolicy
 from proxy.errors import BadRequest
+from proxy.http.body import whole_numbers
 from proxy.http.forwarding import (
     check_beside_stored_key,
     credential_headers,
@@ -233,8 +234,8 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
         credentials=chosen.credentials,
         base_url=base_url.rstrip("/"),
         allow_private_network=private,
-        override_params=config.override_params,
-        default_params=config.default_params,
+        override_params=_with_whole_numbers(config.override_params),
+        default_params=_with_whole_numbers(config.default_params),
         drop_params=config.drop_params,
         request_timeout=read_milliseconds(headers, "x-portkey-request-timeout", MAX_TIMEOUT_MS)
         or config.request_timeout,
@@ -249,6 +250,12 @@ def _build_target(config: Config, chosen: ResolvedCredential, context: ResolveCo
         operator_credential=chosen.operator_credential,
         set_by_caller=_is_set_by_caller(chosen, passed, headers),
     )
+
+
+def _with_whole_numbers(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a config's parameters with `2.0` written as `2`; targets share what has none."""
+    found = whole_numbers(params)
+    return {**params, **found} if found else params
 
 
 def _is_set_by_caller(

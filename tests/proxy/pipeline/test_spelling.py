@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import gateway_to
+from tests.support.gateway import OURS, PATH, gateway_to
 
 CUBE = {"prompt": "a cube", "model": "gpt-image-1"}
 
@@ -21,6 +21,15 @@ async def test_a_whole_number_may_have_a_point() -> None:
             "output_compression": "80",
             "partial_images": "0",
         }
+
+
+async def test_a_whole_number_of_a_config_may_have_a_point() -> None:
+    inline = '{"virtual_key": "up", "%s": {"n": 1.0, "seed": 42.0, "strength": 1.0}}'
+    saved = "configs: {whole: {virtual_key: up, override_params: {n: 1.0, seed: 42.0}}}\n"
+    async with gateway_to(more=saved) as (ours, theirs):
+        for config in (inline % "override_params", inline % "default_params", "whole"):
+            assert (await ours.draw(params=CUBE, config=config)).status == 200
+            assert [repr(theirs.sent[name]) for name in ("n", "seed")] == ["1", "42"], config
 
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1, -(2**63), 2**53 + 1, 1e20, 0.1])
@@ -100,13 +109,33 @@ async def test_strict_refuses_it_and_many_cost_no_time() -> None:
         ("x-easel-dry-rn", "x-easel-dry-run"),
         ("x-Easel-DryRun", "x-easel-dry-run"),
         ("x-easel-keep-alive", "x-easel-keepalive"),
+        ("x_easel_dry_run", "did you mean x-easel-dry-run"),
+        ("X-Easel_Unsupported", "did you mean x-easel-unsupported"),
+        ("x-easle-dry-run", "did you mean x-easel-dry-run"),
+        ("x-portkey-dry-run", "did you mean x-easel-dry-run"),
+        ("Easel-Dry-Run", "did you mean x-easel-dry-run"),
+        ("x-dryrun", "Known: x-easel-dry-run"),
         ("x-easel-receipt", "Known: "),
         ("x-easel-", "Known: "),
     ],
 )
 async def test_a_misspelled_header_never_buys(name: str, meant: str) -> None:
     async with gateway_to() as (ours, theirs):
-        got = await ours.draw(params=CUBE, virtual_key="up", **{name: "true"})
-        assert (got.status, got.error["param"]) == (400, name.lower())
-        assert meant in got.error["message"]
+        headers = {**OURS, "x-portkey-virtual-key": "up", name: "true"}
+        async with ours.session.post(ours.url + PATH, json=CUBE, headers=headers) as got:
+            error = (await got.json())["error"]
+        assert (got.status, error["param"]) == (400, name.lower())
+        assert meant in error["message"]
         assert theirs.requests == []
+
+
+async def test_a_number_in_metadata_is_not_rounded() -> None:
+    async with gateway_to() as (ours, theirs):
+        for text in ('{"id": 123456789012345678901}', '{"a": {"b": [-9223372036854775809]}}'):
+            got = await ours.draw(params=CUBE, virtual_key="up", metadata=text)
+            assert (got.status, got.error["param"]) == (400, "x-portkey-metadata"), text
+            assert got.error["code"] == "integer_too_large", text
+        assert theirs.requests == []
+        for text in ('{"id": 18446744073709551615}', '{"id": "123456789012345678901"}'):
+            got = await ours.draw(params=CUBE, virtual_key="up", metadata=text)
+            assert got.status == 200, text
