@@ -59,4 +59,4 @@ async def send_continue(request: web.Request) -> None:
 
 
 def _is_continue(request: web.Request) -> bool:
-    return request.headers.get("expect", "").lower() == "100-continue"
+    return {it.lower() for it in request.headers.getall("expect", ())} == {"100-continue"}

@@ -30,8 +30,11 @@ async def framing(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _check_absolute_target(request: web.Request) -> None:
     """Raise `MisdirectedRequest` if the URL in the request line names another host than `Host`."""
-    authority = URL(request.raw_path, encoded=True).raw_authority
-    if authority.lower() != request.headers.get("host", "").lower():
+    target = URL(request.raw_path, encoded=True)
+    if target.scheme not in ("http", "https"):
+        raise _unreadable("The URL in the request line must begin with http or https.")
+    host, port = request.headers.get("host", ""), f":{target.port}" * target.is_default_port()
+    if target.raw_authority.lower().removesuffix(port) != host.lower().removesuffix(port):
         error = MisdirectedRequest(
             "The request line has an absolute URL of another host than the Host header: this "
             "gateway is not a forward proxy. Send the path alone."

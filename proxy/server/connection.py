@@ -21,7 +21,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -35,6 +35,8 @@ from proxy.middlewares import wrap
 from proxy.middlewares.access import access
 from proxy.middlewares.errors import errors
 
+_VERSIONS = (HttpVersion11, HttpVersion10)
+"""The versions of HTTP that are served; the parser accepts more."""
 _PIECE = 16 * 1024
 """Bytes that are parsed at a time, because headers are counted between two pieces."""
 _BASE_BYTES = 16 * 1024
@@ -179,10 +181,7 @@ class ClientConnection(RequestHandler):
     def _start_requests(self, new: int, size: int) -> None:
         """Record that the headers of the last `new` requests in the queue are complete."""
         self._idle_memory.forget(self)
-        if self._fed > self._limit:
-            self._refuse_large_headers(new)
-        if getattr(self._messages[-1][0], "version", HttpVersion11) > HttpVersion11:
-            self._messages[-1] = _failed(malformed_request())
+        self._refuse_unsupported(new)
         message, payload = self._messages[-1]
         self._refused = isinstance(message, _ErrInfo)
         self._body = None if payload.is_eof() else payload
@@ -197,15 +196,26 @@ class ClientConnection(RequestHandler):
         elif self.is_waiting:
             self._record_waiting()
 
-    def _refuse_large_headers(self, new: int) -> None:
-        """Replace the first of the last `new` requests whose headers are too large by its error."""
+    def _refuse_unsupported(self, new: int) -> None:
+        """Replace the first of the last `new` requests that is refused by its error.
+
+        The requests after it are dropped: where they begin is not certain.
+        """
         for index in range(len(self._messages) - new, len(self._messages)):
             message, _ = self._messages[index]
-            if isinstance(message, RawRequestMessage) and header_size(message) > self._limit:
+            if isinstance(message, RawRequestMessage) and (error := self._refusal(message)):
                 while len(self._messages) > index:
                     self._messages.pop()
-                self._messages.append(_failed(HeadersTooLarge(self._limit)))
+                self._messages.append(_failed(error))
                 return
+
+    def _refusal(self, message: RawRequestMessage) -> GatewayError | None:
+        """Return why a parsed request is refused, None if it is not."""
+        if message.version not in _VERSIONS:
+            return malformed_request()
+        if self._fed > self._limit and header_size(message) > self._limit:
+            return HeadersTooLarge(self._limit)
+        return None
 
     def _refuse_unfinished(self, error: GatewayError) -> None:
         """Answer the request that is arriving with an error; later bytes are ignored."""

@@ -37,6 +37,31 @@ REFUSED = {
     "an unknown encoding": (415, request(JSON[:-2], b"content-encoding: x-nope")),
     "compress": (415, request(JSON[:-2], b"content-encoding: compress")),
     "two encodings": (415, request(JSON[:-2], b"content-encoding: gzip, br")),
+    "two encodings in two lines": (
+        415,
+        request(JSON[:-2], b"content-encoding: gzip", b"content-encoding: br"),
+    ),
+    "gzip in two lines": (
+        415,
+        request(
+            JSON[:-2],
+            *(b"content-encoding: gzip", b"content-encoding: gzip"),
+            body=gzip.compress(gzip.compress(BODY)),
+        ),
+    ),
+    "a name that is not decoded": (
+        415,
+        request(JSON[:-2], b"content-encoding: x-gzip", body=gzip.compress(BODY)),
+    ),
+    "zstd in chunks": (
+        415,
+        request(
+            JSON[:-2],
+            b"content-encoding: zstd",
+            length=b"transfer-encoding: chunked\r\n",
+            body=b"1\r\nx\r\n0\r\n\r\n",
+        ),
+    ),
     "three layers": (
         415,
         request(
@@ -56,6 +81,31 @@ REFUSED = {
     "many headers": (431, request(JSON[:-2], *(b"x-%d: 1" % it for it in range(200)))),
     "HTTP/2.0": (400, request(JSON[:-2], start=POST.replace(b"1.1", b"2.0"))),
     "HTTP/3.0": (400, request(JSON[:-2], start=POST.replace(b"1.1", b"3.0"))),
+    "HTTP/0.9": (400, request(JSON[:-2], start=POST.replace(b"1.1", b"0.9"))),
+    "HTTP/11.1": (400, request(JSON[:-2], start=POST.replace(b"1.1", b"11.1"))),
+    "no version": (400, b"GET /v1/models\r\n\r\n"),
+    "the preface of HTTP/2": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "a TLS handshake": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+    "no host": (400, request(JSON[:-2], host=b"")),
+    "a host that is none": (421, request(JSON[:-2], host=b"host: a b\r\n")),
+    "a folded header": (400, request(JSON[:-2], b"x-a: a", b" b")),
+    "no name": (400, request(JSON[:-2], b": a")),
+    "a parenthesis in a name": (400, request(JSON[:-2], b"x-(a): a")),
+    "NUL in a value": (400, request(JSON[:-2], b"x-a: a\0b")),
+    "line feeds alone": (400, request(JSON[:-2]).replace(b"\r\n", b"\n")),
+    "a method in lower case": (400, request(JSON[:-2], start=POST.replace(b"POST", b"post"))),
+    "a path without a slash": (400, request(JSON[:-2], start=POST.replace(b" /", b" "))),
+    "a long path": (431, request(start=b"GET /%b HTTP/1.1\r\n" % (b"a" * 70_000))),
+    "a negative length": (400, request(JSON[:-2], length=b"content-length: -1\r\n")),
+    "a length beyond 64 bits": (
+        400,
+        request(JSON[:-2], body=b"", length=b"content-length: 99999999999999999999\r\n"),
+    ),
+    "a length of 63 bits": (
+        413,
+        request(JSON[:-2], body=b"", length=b"content-length: 9223372036854775807\r\n"),
+    ),
+    "two expectations": (417, request(JSON[:-2], b"expect: 100-continue", b"expect: nope")),
     "HTTP/1.9": (400, request(JSON[:-2], start=POST.replace(b"1.1", b"1.9"))),
     "an absolute URL of another host": (
         421,
@@ -65,6 +115,23 @@ REFUSED = {
         421,
         request(JSON[:-2], start=POST.replace(b" /", b" http://localhost:1/")),
     ),
+    "an absolute URL of another scheme": (
+        400,
+        request(JSON[:-2], start=POST.replace(b" /", b" ftp://localhost/")),
+    ),
+    "an absolute URL with a user": (
+        421,
+        request(JSON[:-2], start=POST.replace(b" /", b" http://evil@localhost/")),
+    ),
+    "an absolute URL without a host": (
+        400,
+        request(JSON[:-2], start=POST.replace(b" /", b" http:///")),
+    ),
+    "an absolute URL with half an address": (
+        400,
+        request(JSON[:-2], start=POST.replace(b" /", b" http://[::1/")),
+    ),
+    "CONNECT": (400, request(start=b"CONNECT localhost:443 HTTP/1.1\r\n")),
     "an expectation of 10 GB": (
         413,
         request(JSON[:-2], b"expect: 100-continue", body=b"", length=HUGE),
@@ -84,6 +151,13 @@ SERVED = {
     "its own absolute URL": request(
         JSON[:-2], start=POST.replace(b" /", b" http://localhost/"), host=b"host: localhost\r\n"
     ),
+    "its own absolute URL with the port": request(
+        JSON[:-2], start=POST.replace(b" /", b" http://LOCALHOST:80/")
+    ),
+    "the port in the host alone": request(
+        JSON[:-2], start=POST.replace(b" /", b" http://localhost/"), host=b"host: localhost:80\r\n"
+    ),
+    "no encoding": request(JSON[:-2], b"content-encoding: "),
     "HTTP/1.0": request(JSON[:-2], start=POST.replace(b"1.1", b"1.0")),
     "repeated slashes": request(JSON[:-2], start=POST.replace(b"/v1", b"//v1")),
     "a slash at the end": request(JSON[:-2], start=POST.replace(b"generations", b"generations/")),
@@ -122,6 +196,13 @@ async def test_what_cannot_be_read_is_an_error_like_any_other() -> None:
         ]
 
 
+async def test_no_request_of_a_later_version_is_served_before_another() -> None:
+    async with gateway_to() as (ours, theirs):
+        later = request(JSON[:-2], start=POST.replace(b"1.1", b"2.0")).replace(CLOSE, b"")
+        await refused(ours, 400, later + request(JSON[:-2]))
+        assert theirs.requests == []
+
+
 async def test_what_can_be_read_is_served() -> None:
     async with gateway_to() as (ours, theirs):
         for what, sent in SERVED.items():
@@ -137,14 +218,23 @@ async def test_what_can_be_read_is_served() -> None:
         (request(JSON[:-2], body=b""), None),
         (request(JSON[:-2], body=b"[]"), None),
         (request(JSON[:-2], body=b'"a cube"'), None),
+        (
+            request(JSON[:-2], b"x-easel-dry-run: false", b"X-Easel-Dry-Run: true"),
+            "x-easel-dry-run",
+        ),
+        (
+            request(JSON[:-2], b"x-easel-unsupported: adapt", b"x-easel-unsupported: strict"),
+            "x-easel-unsupported",
+        ),
         (request(JSON[:-2], b"x-portkey-metadata: {"), "x-portkey-metadata"),
         (request(JSON[:-2], b"x-portkey-metadata: [1]"), "x-portkey-metadata"),
         (request(JSON[:-2], b"x-portkey-cache-force-refresh: 7"), "x-portkey-cache-force-refresh"),
     ],
 )
 async def test_a_validation_failure_has_portkeys_fields_too(sent: bytes, param: str) -> None:
-    async with gateway_to() as (ours, _):
+    async with gateway_to() as (ours, theirs):
         answer = await refused(ours, 400, sent)
+        assert theirs.requests == []
     body = orjson.loads(answer.partition(b"\r\n\r\n")[2])
     assert body["status"] == "failure"
     assert body["message"] == body["error"]["message"]
