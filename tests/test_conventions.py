@@ -56,7 +56,7 @@ HOMONYMS = (
     "metadata.google.internal",
     "x-google-metadata-request",
     "google.auth",
-    "/openai/",
+    "/openai",
 )
 """A host, a header, a library and a path of the gateway's own that contain a provider's name."""
 BUILT_IN = "sandbox"
