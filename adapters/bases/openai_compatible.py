@@ -22,6 +22,7 @@ from adapters.contract import Adapter, Answer, ImageCall
 from adapters.errors import ProviderError, find_error_codes, says_something
 from adapters.http import ProviderReply, ProviderRequest
 from adapters.tools.json_access import dig, dig_typed, parse_usage
+from adapters.tools.sse import is_preview
 from adapters.tools.url_paths import require_model
 
 STANDARD_OR_HD: Mapping[str, str] = {
@@ -74,7 +75,8 @@ class OpenAICompatible(Adapter):
         if says_something(dig(data, "error")):
             raise self.provider_error(_failed_reply(data))
         images = tuple(parse_images({"data": [data]}, extra_fields=self.extra_fields))
-        if (index := dig_typed(data, "partial_image_index", kind=int)) is not None:
+        if isinstance(data, dict) and is_preview("", data):
+            index = dig_typed(data, "partial_image_index", kind=int) or 0
             images = tuple(replace(image, partial_index=index) for image in images)
         return Answer(images, usage=parse_usage(data, "usage"))
 

@@ -89,7 +89,7 @@ _SHARED_FIELDS = ("background", "output_format", "quality", "size")
 """Fields of an event that belong to the response as a whole."""
 _EVENT_ONLY = frozenset({*_SHARED_FIELDS, "type", "object", "created", "created_at", "usage"})
 _IMAGE_FIELDS = ("b64_json", "image_base64", "url")
-_PREVIEW = "partial_image"
+_PREVIEW, _COMPLETED = "partial_image", "completed"
 
 
 def is_event_text(start: bytes) -> bool:
@@ -101,6 +101,12 @@ def is_event_text(start: bytes) -> bool:
     return start.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n").startswith(_STARTS)
 
 
+def _events(body: bytes) -> list[Event]:
+    """Return the events of a whole stream."""
+    parser = EventParser()
+    return [*parser.feed(body), *parser.flush()]
+
+
 def join_events(body: bytes) -> Any:
     r"""Return the JSON response that the events of a whole stream amount to; None if there is none.
 
@@ -110,10 +116,8 @@ def join_events(body: bytes) -> Any:
     >>> join_events(b'data: {"type":"image_edit.completed","b64_json":"iVBO"}\n\ndata: [DONE]')
     {'data': [{'b64_json': 'iVBO'}]}
     """
-    parser = EventParser()
-    events = [*parser.feed(body.removeprefix(b"\xef\xbb\xbf")), *parser.flush()]
-    trees = [(event.name, it) for event in events if isinstance(it := event.json(), dict)]
-    finished = [it for name, it in trees if not _is_preview(name, it) and _entries(it)]
+    trees = [(event.name, it) for event in _events(body) if isinstance(it := event.json(), dict)]
+    finished = [it for name, it in trees if not is_preview(name, it) and _entries(it)]
     if finished:
         return _images_response(finished, [it for _, it in trees])
     for name, it in trees:
@@ -122,10 +126,39 @@ def join_events(body: bytes) -> Any:
     return trees[-1][1] if trees else None
 
 
-def _is_preview(name: str, tree: dict[str, Any]) -> bool:
+def is_unfinished(body: bytes, tree: Any) -> bool:
+    r"""Return whether a stream ended before its image: all it has is previews, or is cut.
+
+    `tree` is the response that its events amount to.
+
+    >>> preview, cut = b'data: {"type":"x.partial_image"}\n\n', b'data: {"b64_json":"iV'
+    >>> [is_unfinished(it, join_events(it)) for it in (preview, cut, b'data: {"a":1}\n\n' + cut)]
+    [True, True, False]
+    """
+    if isinstance(tree, dict) and ("data" in tree or "error" in tree):
+        return False
+    events = [it for it in _events(body) if it.data.lstrip().startswith(b"{")]
+    return bool(events) and all(map(_is_no_result, events))
+
+
+def _is_no_result(event: Event) -> bool:
+    tree = event.json()
+    return not isinstance(tree, dict) or is_preview(event.name, tree)
+
+
+def is_preview(name: str, tree: dict[str, Any]) -> bool:
+    """Return whether an event, by its name and data, has a preview and no finished image.
+
+    >>> [is_preview("", it) for it in ({"type": "a.partial_image"}, {"partial_image_index": 0})]
+    [True, True]
+    >>> is_preview("", {"type": "image_edit.completed", "partial_image_index": 0})
+    False
+    """
     kind = tree.get("type")
-    is_named = _PREVIEW in name or (isinstance(kind, str) and _PREVIEW in kind)
-    return is_named or "partial_image_index" in tree
+    names = (name, kind if isinstance(kind, str) else "")
+    if any(it.rpartition(".")[2] == _COMPLETED for it in names):
+        return False
+    return any(_PREVIEW in it for it in names) or "partial_image_index" in tree
 
 
 def _entries(tree: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from adapters.errors import ImageError
 from adapters.tools.sse import BLANK_LINE
-from proxy.errors import UpstreamFailed
+from proxy.upstream.errors import ended_early
 
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _OTHER_BYTES = bytes(set(range(256)) - set(b'{}[]"'))
@@ -32,13 +32,6 @@ _CARRIED = 160
 """Bytes of an event that are searched again with the next chunk: the longest pattern."""
 _REPORT_BYTES = 4096
 """Bytes of an event that are kept, in case it reports an error."""
-
-
-def ended_early() -> UpstreamFailed:
-    """Return the error for a response that ended before it was whole. It may have been charged."""
-    return UpstreamFailed(
-        "The provider's response ended before it was complete.", code="connection_lost"
-    )
 
 
 class JsonNesting:

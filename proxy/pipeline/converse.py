@@ -15,7 +15,6 @@ from adapters.errors import ImageError, no_image_error
 from adapters.tools.response_form import begins_with_form
 from proxy.context import ATTEMPT
 from proxy.errors import BadRequest
-from proxy.pipeline.completeness import ended_early
 from proxy.pipeline.partial import handle_missing, requested_count, too_few_images
 from proxy.pipeline.passthrough import relay
 from proxy.pipeline.response import deliver
@@ -23,6 +22,7 @@ from proxy.pipeline.sse import ConversationResult, deliver_stream
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import Attempt
 from proxy.upstream.client import ProviderClient, client_for
+from proxy.upstream.errors import ended_early
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
@@ -187,8 +187,8 @@ async def attach_usage(events: AsyncIterator[Answer], n: int) -> AsyncIterator[A
             elif answer.images:
                 yield answer
     except ImageError:
-        # All images have arrived; only the usage is missing.
-        if not pending:
+        # Once all images have arrived, only the usage can be missing.
+        if finished < n:
             raise
     if pending:
         yield pending

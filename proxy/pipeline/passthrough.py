@@ -23,7 +23,7 @@ from adapters.tools.sse import EventParser
 from proxy.context import ATTEMPT
 from proxy.observability.bookkeeping import bookkeeping
 from proxy.pipeline.accounting import pixel_count
-from proxy.pipeline.completeness import EventScan, check_events, check_json, ended_early
+from proxy.pipeline.completeness import EventScan, check_events, check_json
 from proxy.pipeline.image_source import measure_base64, measured_receipt
 from proxy.pipeline.partial import requested_count
 from proxy.pipeline.response import stream_response
@@ -31,7 +31,8 @@ from proxy.pipeline.sse import KEEPALIVE_COMMENT, with_keepalives
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import BilledImage
 from proxy.upstream.client import Outcome
-from proxy.upstream.errors import map_client_errors
+from proxy.upstream.errors import ended_early, map_client_errors
+from proxy.upstream.http1 import read_arrived
 from proxy.upstream.redact import redact, redact_stream
 from proxy.upstream.reply import is_compressed, is_plain
 from proxy.upstream.reply_limits import inflate, reply_too_large
@@ -125,7 +126,7 @@ async def _relay_chunks(
     while not content.at_eof():
         began = clock()
         with map_client_errors():
-            chunk = await content.readany()
+            chunk = await read_arrived(content)
         # The time in which the client reads a chunk does not count against the provider.
         waited += clock() - began
         limit -= len(chunk)

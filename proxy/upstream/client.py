@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
-from adapters.tools.sse import is_event_text, join_events
+from adapters.tools.sse import is_event_text, is_unfinished, join_events
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import relay_headers
 from proxy.http.status import OK, PARTIAL_CONTENT, is_success
@@ -36,6 +36,7 @@ from proxy.settings.loader import Settings
 from proxy.upstream.base64_extract import Base64Extractor, restore_images
 from proxy.upstream.cancellation import Cancellations
 from proxy.upstream.connector import Connectors
+from proxy.upstream.errors import ended_early
 from proxy.upstream.exchange import send
 from proxy.upstream.image_download import Download, download
 from proxy.upstream.redact import redact_text
@@ -427,6 +428,8 @@ async def _unfold_events(reply: ProviderReply) -> ProviderReply:
     if await asyncio.to_thread(has_too_many_values, reply.body):
         raise too_many_values()
     tree = await asyncio.to_thread(join_events, reply.body)
+    if await asyncio.to_thread(is_unfinished, reply.body, tree):
+        raise ended_early()
     try:
         body = orjson.dumps(tree)
     except orjson.JSONEncodeError:

@@ -29,6 +29,13 @@ class map_client_errors:  # noqa: N801 - used as a function: `with map_client_er
             raise ours from None
 
 
+def ended_early() -> UpstreamFailed:
+    """Return the error for a response that ended before it was whole. It may have been charged."""
+    return UpstreamFailed(
+        "The provider's response ended before it was complete.", code="connection_lost"
+    )
+
+
 def _to_gateway_error(error: BaseException, *, by_provider: bool) -> GatewayError | None:
     match error:
         case aiohttp.ClientConnectorError() if _is_forbidden_address(error.os_error):

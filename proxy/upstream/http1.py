@@ -35,6 +35,7 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     ConnectionTimeoutError,
+    StreamReader,
 )
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import TimerNoop
@@ -218,6 +219,18 @@ class ReadBudget:
     def new_handler(self, loop: asyncio.AbstractEventLoop) -> ResponseHandler:
         """Return the protocol for a new connection."""
         return _Handler(loop, self)
+
+
+async def read_arrived(content: StreamReader) -> bytes:
+    """Return what has arrived of a body, also if its connection was lost meanwhile; b"" at the end.
+
+    aiohttp would raise the error of the connection at once, and the bytes that were read ahead of a
+    busy reader would be lost.
+    """
+    # aiohttp has no public way to read them after an error.
+    if content.exception() is not None and content._buffer:  # noqa: SLF001 - see above
+        return content._read_nowait(-1)  # noqa: SLF001 - see above
+    return await content.readany()
 
 
 def idle_connections(connector: BaseConnector) -> int:

@@ -24,6 +24,7 @@ from proxy.routing.plan import Target
 from proxy.upstream.connector import Connectors
 from proxy.upstream.errors import map_client_errors
 from proxy.upstream.exchange import exchange
+from proxy.upstream.http1 import read_arrived
 from proxy.upstream.redact import redact_text
 from proxy.upstream.reply import is_compressed, read_bytes, read_head
 from proxy.upstream.reply_limits import reply_too_large
@@ -178,7 +179,7 @@ async def _stream_rest(
     while True:
         remaining += clock()
         with map_client_errors():
-            chunk = await response.content.readany()
+            chunk = await read_arrived(response.content)
         remaining -= clock()
         if not chunk:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 
 from aiohttp import ClientResponse
@@ -13,7 +14,8 @@ from adapters.tools.sse import is_event_text
 from proxy.errors import UpstreamFailed
 from proxy.http.status import is_error, is_redirect, is_success
 from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor
-from proxy.upstream.errors import map_client_errors
+from proxy.upstream.errors import ended_early, map_client_errors
+from proxy.upstream.http1 import read_arrived
 from proxy.upstream.redact import ERROR_LIMIT, redact
 from proxy.upstream.reply_limits import check_values, inflate, reply_too_large
 
@@ -58,11 +60,21 @@ async def read_reply(
 
 
 def check_whole(reply: ProviderReply) -> None:
-    """Raise `UpstreamFailed` for a success whose JSON object has no end: it may be charged."""
-    if is_success(reply.status) and reply.body.lstrip()[:1] == b"{" and reply.json() is None:
-        raise UpstreamFailed(
-            "The provider's response ended before it was complete.", code="connection_lost"
-        )
+    """Raise `UpstreamFailed` for a success whose JSON has no end: it may have been charged."""
+    if is_success(reply.status) and _begins_json(reply.body) and reply.json() is None:
+        raise ended_early()
+
+
+def _begins_json(body: bytes) -> bool:
+    r"""Return whether a text begins like an object, or like a list that is not closed.
+
+    >>> [_begins_json(it) for it in (b'\r\n{"a', b'[{"a', b"[[]]", b"[failed] No.", b"<html>")]
+    [True, True, False, False, False]
+    """
+    start = body[:_RECOGNIZED].removeprefix(BOM_UTF8).lstrip()
+    if start[:1] != b"[":
+        return start[:1] == b"{"
+    return start[1:].lstrip()[:1] in (b"{", b"[", b'"') and not body.rstrip().endswith(b"]")
 
 
 async def read_head(response: ClientResponse, size: int, *, lenient: bool = False) -> bytes:
@@ -75,7 +87,7 @@ async def read_head(response: ClientResponse, size: int, *, lenient: bool = Fals
     try:
         with map_client_errors():
             while len(head) <= size and not response.content.at_eof():
-                head += await response.content.readany()
+                head += await read_arrived(response.content)
     except UpstreamFailed:
         if not (lenient and head and response.content_length is None):
             raise
@@ -153,7 +165,7 @@ async def _read_chunks(response: ClientResponse, limit: int, head: bytes) -> Asy
         yield head
     with map_client_errors():
         while not response.content.at_eof():
-            chunk = await response.content.readany()
+            chunk = await read_arrived(response.content)
             limit -= len(chunk)
             if limit < 0:
                 raise reply_too_large()

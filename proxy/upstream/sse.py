@@ -10,6 +10,7 @@ from aiohttp import ClientResponse
 
 from adapters.contract import Adapter, Answer, ImageCall
 from adapters.tools.sse import Event, EventParser
+from proxy.upstream.errors import ended_early
 from proxy.upstream.redact import redact
 from proxy.upstream.reply import PARSED_IN_LOOP, read_plain
 from proxy.upstream.reply_limits import check_values
@@ -28,14 +29,20 @@ async def stream_answers(  # noqa: PLR0913, PLR0917 - the same as `read_reply`
 ) -> AsyncIterator[Answer]:
     """Yield the answer in each event that has one; events may have `limit` bytes in all.
 
-    Raises `UpstreamFailed`, and the adapter's error for an event that reports a failure. The
-    `secrets` are redacted in every event that may be an error. `head` was already read.
+    Raises `UpstreamFailed`, at the end also if an event was cut, and the adapter's error for an
+    event that reports a failure. The `secrets` are redacted in every event that may be an error.
+    `head` was already read.
     """
+    is_cut = False
     async for event in _read_events(response, limit, head):
         await check_values(event.data)
-        answer = adapter.parse_event(call, await _parse(redact(event.data, secrets)))
+        data = await _parse(redact(event.data, secrets))
+        is_cut = is_cut or (data is None and event.data.lstrip()[:1] == b"{")
+        answer = adapter.parse_event(call, data)
         if answer.images or answer.usage:
             yield answer
+    if is_cut:
+        raise ended_early()
 
 
 async def _parse(data: bytes) -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from typing import Any
 
 import aiohttp
 import orjson
+import pytest
+from aiohttp import web
 
 from proxy.jobs.keys import JOBS
 from proxy.pipeline.completeness import EventScan, JsonNesting
-from tests.support.gateway import B64, OURS, PATH, Answered, Gateway
+from proxy.upstream.client import PROVIDER_CLIENT
+from tests.support.gateway import B64, OURS, PATH, Answered, Gateway, gateway
 from tests.support.raw_http import gateway_at, wire
 
 UP = {"virtual_key": "up"}
@@ -160,6 +165,103 @@ async def test_whole_json_survives_what_follows() -> None:
         async with wire(JSON_HEAD + rest, then=then, pause=0.05) as url, gateway_at(url) as ours:
             got = await ours.draw(**UP)
             assert (got.status, got.body.rstrip()) == (200, JSON), name
+
+
+def _let_connections_end(patch: pytest.MonkeyPatch, ours: Gateway) -> None:
+    """Let every response start only once the provider's connection has ended."""
+    prepare, connectors = web.StreamResponse.prepare, ours.app[PROVIDER_CLIENT].connectors
+
+    async def prepare_late(response: web.StreamResponse, request: web.BaseRequest) -> Any:
+        async with asyncio.timeout(10):
+            while connectors.connections()["used"]:  # noqa: ASYNC110 - no event to wait for
+                await asyncio.sleep(0.005)
+        return await prepare(response, request)
+
+    patch.setattr(web.StreamResponse, "prepare", prepare_late)
+
+
+async def test_what_arrived_before_the_connection_ended_is_read() -> None:
+    text = b'{"created":1,"data":[{"b64_json":"%s"}]}' % LONG[:100_000].encode()
+    late = PREVIEW + FINISHED
+    for then in ("reset", "close"):
+        for name, head, body, params in (
+            ("JSON", JSON_HEAD, text, {}),
+            ("events", STREAM_HEAD, late, {"stream": True}),
+        ):
+            whole = _chunked(body)
+            async with (
+                wire(head + whole[:-40], whole[-40:], then=then, pause=0.01) as url,
+                gateway_at(url) as ours,
+            ):
+                with pytest.MonkeyPatch.context() as patch:
+                    _let_connections_end(patch, ours)
+                    got = await ours.draw(params=params, **UP)
+                assert (got.status, got.body) == (200, body), (name, then)
+                assert [job.status for job in ours.app[JOBS].all()] == ["done"], (name, then)
+
+
+async def test_truncated_success_of_any_form_is_not_asked_for_again() -> None:
+    short = b'{"created":1,"data":[{"b64_json":"%s"}]}' % B64.encode()
+    cases = {
+        "object": (JSON_HEAD, short[:60]),
+        "object without its last brace": (JSON_HEAD, short[:-1]),
+        "blanks before it": (JSON_HEAD, b"\r\n " + short[:60]),
+        "byte order mark": (JSON_HEAD, b"\xef\xbb\xbf" + short[:60]),
+        "list": (JSON_HEAD, b"[" + short),
+        "events": (STREAM_HEAD, FINISHED[:90]),
+        "events, then a blank line": (STREAM_HEAD, FINISHED[:90] + b"\n\n"),
+        "a preview alone": (STREAM_HEAD, PREVIEW),
+        "a preview and [DONE]": (STREAM_HEAD, PREVIEW + b"data: [DONE]\n\n"),
+        "events without their type": (JSON_HEAD, PREVIEW + FINISHED[:90]),
+    }
+    for name, (head, body) in cases.items():
+        for rest in (_announced(body), b"connection: close\r\n\r\n" + body):
+            async with wire(head + rest) as url, gateway_at(url) as ours:
+                got = await ours.draw(**UP)
+                assert (got.status, got.error["code"]) == (502, "connection_lost"), name
+                assert got.headers["x-should-retry"] == "false", name
+
+
+async def test_converted_stream_ends_like_a_relayed_one() -> None:
+    index = FINISHED.replace(b'"b64_json"', b'"partial_image_index":0,"b64_json"')
+    cases: dict[str, tuple[bytes, str, bool]] = {
+        "whole": (_announced(FINISHED), "close", True),
+        "reset after the image": (_announced(FINISHED, 9), "reset", True),
+        "chunks without an end": (_chunked(FINISHED), "close", True),
+        "cut after the image": (_announced(FINISHED + FINISHED[:60]), "close", True),
+        "the index of a preview": (_announced(index), "close", True),
+        "a preview alone": (_announced(PREVIEW), "close", False),
+        "a preview without its index": (
+            _announced(PREVIEW.replace(b',"partial_image_index":0', b"")),
+            "close",
+            False,
+        ),
+        "cut in the image": (_announced(FINISHED[:90]), "close", False),
+        "cut in the image, reset": (_announced(FINISHED[:90], 9), "reset", False),
+    }
+    stored = "{provider: byteplus, api_key: test-key-0123456789, custom_host: '%s'}"
+    params = {"model": "seedream-4-5-251128", "stream": True}
+    for name, (rest, then, is_whole) in cases.items():
+        async with (
+            wire(STREAM_HEAD + rest, then=then) as url,
+            gateway(f"virtual_keys: {{up: {stored % url}}}\n") as ours,
+        ):
+            got = await ours.draw(params=params, **UP)
+            assert (b".completed" in got.body) is is_whole, name
+            assert (b"event: error" in got.body or got.status == 502) is not is_whole, name
+            assert b"connection_lost" in got.body or is_whole, name
+            status = "done" if is_whole else "failed"
+            assert [job.status for job in ours.app[JOBS].all()] == [status], name
+
+
+async def test_unasked_completed_event_with_the_index_of_a_preview_is_finished() -> None:
+    for name, old in (("typed", b'{"type"'), ("named", b'{"type":"image_generation.completed",')):
+        new = b'{"partial_image_index":0,' + (b'"type"' if name == "typed" else b"")
+        event = FINISHED.replace(old, new)
+        async with wire(STREAM_HEAD + _announced(PREVIEW + event)) as url, gateway_at(url) as ours:
+            got = await ours.draw(**UP)
+            assert got.status == 200, name
+            assert [it["b64_json"] for it in got.json["data"]] == [B64], name
 
 
 async def test_partial_content_and_statuses_below_200_are_no_answer() -> None:

@@ -37,6 +37,10 @@ class Body:
     def at_eof(self) -> bool:
         return not self._pieces
 
+    @staticmethod
+    def exception() -> None:
+        """No error of a connection."""
+
     async def readany(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
 
