@@ -55,7 +55,9 @@ def _changed(change: str, good: Reply) -> Reply:
         "bom": good.replace(b"\xef\xbb\xbf" + good.body),
         "octets": good.replace(good.body, "application/octet-stream"),
         "blanks": good.replace(b"\r\n \t" + good.body + b"\n\n"),
-        "events": good.replace(_completed(good.body), "text/event-stream"),
+        "events": good.replace(_as_events(good.body), "text/event-stream"),
+        "events, typed as JSON": good.replace(_as_events(good.body), "application/json"),
+        "typed as JSON": good.replace(good.body, "application/json"),
         "no completed": good.replace(good.body.replace(b"completed", b"partial_image")),
         "json": good.replace(
             b'{"created":1,"data":[%b]}' % good.body.partition(b"data: ")[2].strip(),
@@ -101,9 +103,11 @@ _MEMBERS = {
 """Members that are put into a correct reply."""
 
 
-def _completed(body: bytes) -> bytes:
-    """Return the event of an OpenAI reply's image."""
+def _as_events(body: bytes) -> bytes:
+    """Return a JSON reply as an event: OpenAI's for its image, any other as it is."""
     image = body.partition(b'"b64_json":"')[2].partition(b'"')[0]
+    if not image:
+        return b"data: %b\n\n" % body
     data = b'{"type":"image_generation.completed","created_at":1,"b64_json":"%b"}' % image
     return b"event: image_generation.completed\ndata: %b\n\n" % data
 
@@ -208,6 +212,17 @@ async def huge_chunk_size(connection: Connection, good: Reply) -> None:
 async def until_closed(connection: Connection, good: Reply) -> None:
     """Send a body that ends with the connection, as in HTTP/1.0."""
     await connection.send(good.head(length=None) + good.body)
+
+
+async def half_until_closed(connection: Connection, good: Reply) -> None:
+    """Send half a body that ends with the connection, as in HTTP/1.0."""
+    await connection.send(good.head(length=None) + good.body[: len(good.body) // 2])
+
+
+async def reset_after_body(connection: Connection, good: Reply) -> None:
+    """Send the whole body without a last chunk, and reset in the same instant."""
+    await connection.send(_chunked(good) + _chunk(good.body))
+    connection.reset()
 
 
 async def length_too_short(connection: Connection, good: Reply) -> None:
@@ -388,6 +403,7 @@ BEHAVIOURS = (
     Behaviour("body ends with the connection", until_closed),
     Behaviour("closes in a chunk", close_in_chunk),
     Behaviour("closes before the last chunk", omit_last_chunk),
+    Behaviour("resets instead of the last chunk", reset_after_body, kinds=_TEXT, delivers=True),
     Behaviour("invalid chunk size", bad_chunk_size),
     Behaviour("chunk size of 40 digits", huge_chunk_size),
     Behaviour("half a body, declared as complete", sends("half")),
@@ -436,11 +452,27 @@ BEHAVIOURS = (
         size=LONG,
         delivers=True,
     ),
-    Behaviour("events that nobody asked for", sends("events"), kinds=("verbatim",), delivers=True),
+    Behaviour("events that nobody asked for", sends("events"), kinds=_JSON_KINDS, delivers=True),
+    Behaviour(
+        "events that nobody asked for, typed as JSON",
+        sends("events, typed as JSON"),
+        kinds=_JSON_KINDS,
+        delivers=True,
+    ),
+    Behaviour(
+        "right body, type application/json",
+        sends("typed as JSON"),
+        kinds=("form", "binary", "events", "download"),
+        delivers=True,
+    ),
     Behaviour("JSON instead of events", sends("json"), kinds=("events",), delivers=True),
     Behaviour("no completed event", sends("no completed"), kinds=("events",)),
     Behaviour("half a long body, declared as complete", sends("half"), size=LONG),
-    Behaviour("status 206", sends("partial"), kinds=("verbatim", "events")),
+    Behaviour("half a body, ends with the connection", half_until_closed, kinds=_TEXT),
+    Behaviour(
+        "half a long body, ends with the connection", half_until_closed, kinds=_TEXT, size=LONG
+    ),
+    Behaviour("status 206", sends("partial")),
     Behaviour("redirect", sends("redirect", "location: http://169.254.169.254/")),
     Behaviour("two Content-Length headers", two_lengths),
     Behaviour("Content-Length and chunks", length_and_chunks),

@@ -33,6 +33,8 @@ CLIENT_TIMEOUT_SECONDS = 120.0
 _CONCURRENT = 16
 """Concurrent cells of one mode: few, so that a busy machine answers within the timeouts."""
 _MOMENT_SECONDS = 0.05
+_MODES_IF_DELIVERED = ("single", "fallback")
+"""A fallback shows whether another image would be paid for."""
 _FIELDS = {"message", "type", "param", "code"}
 
 SETTINGS = f"""
@@ -89,7 +91,12 @@ def cells() -> Iterator[Cell]:
     for behaviour in BEHAVIOURS:
         for kind in KINDS:
             if exists(behaviour, kind):
-                yield from (Cell(behaviour, kind, mode) for mode in MODES)
+                yield from (Cell(behaviour, kind, mode) for mode in modes(behaviour))
+
+
+def modes(behaviour: Behaviour) -> list[Mode]:
+    """Return the modes in which a behaviour is tried: a delivered image needs no second try."""
+    return [it for it in MODES if not behaviour.delivers or it.name in _MODES_IF_DELIVERED]
 
 
 def exists(behaviour: Behaviour, kind: Kind) -> bool:
