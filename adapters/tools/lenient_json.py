@@ -33,6 +33,8 @@ _MARKS = (b'"', b"\\", *_CONSTANTS)
 _UP_TO_CONSTANT = re.compile(
     rb'((?:[^"NI]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+)(?:NaN|Infinity)', re.DOTALL
 )
+_CONSTANT = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)")
+"""A constant where a value begins: none of these marks is in base64."""
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _HEX = rb"[0-9a-fA-F]"
 # Every escape is matched, so that none is mistaken for the middle of another.
@@ -57,6 +59,17 @@ def read_json(body: bytes) -> tuple[Any, bytes]:
         return orjson.loads(repaired), repaired
     except orjson.JSONDecodeError:
         return None, body
+
+
+def has_faults(start: bytes) -> bool:
+    r"""Return whether the start of a JSON text has a fault that clients' parsers do not forgive.
+
+    >>> [has_faults(it) for it in (b'{"a":[-Infinity', b'{"b64_json":"ANaNA', b"\xef\xbb\xbf{")]
+    [True, False, True]
+    """
+    if start.startswith(codecs.BOM_UTF8):
+        return True
+    return any(it in start for it in _CONSTANTS) and _CONSTANT.search(start) is not None
 
 
 def _repair(body: bytes) -> bytes:

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import random
 import time
-from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from multidict import CIMultiDict
 from adapters.contract import IN_PROCESS, Answer, Flow, Image, ImageCall
 from adapters.errors import ProviderError
 from adapters.http import ProviderReply, ProviderRequest
+from adapters.tools.lenient_json import has_faults
 from adapters.tools.sse import is_event_text, is_unfinished, join_events
 from proxy.errors import UpstreamFailed
 from proxy.http.forwarding import relay_headers
@@ -411,9 +411,9 @@ async def _peek(  # noqa: PLR0911 - one for each kind of reply
     # Compression was not requested. It is undone here, because the client may not support it.
     if response.content_type == "application/json" and not is_compressed(response):
         head = await read_head(response, PEEK_LIMIT, lenient=True)
-        # A byte order mark is not valid in JSON: such a reply is parsed and written anew.
-        is_long = len(head) > PEEK_LIMIT and not head.startswith(BOM_UTF8)
-        return [head], is_long and not streamed and fits(head), False
+        is_long = len(head) > PEEK_LIMIT and not streamed
+        # A reply that is not valid JSON is parsed and written anew.
+        return [head], is_long and fits(head) and not has_faults(head), False
     if is_compressed(response) or not streamed:
         return [], False, False
     first = await read_head(response, _MAX_FIELD_NAME)

@@ -437,6 +437,7 @@ BEHAVIOURS = (
     Behaviour("byte order mark", sends("bom"), kinds=_TEXT, delivers=True),
     Behaviour("blanks around the body", sends("blanks"), kinds=_JSON_KINDS, delivers=True),
     Behaviour("`NaN` in a member", sends("nan"), kinds=_JSON_KINDS, delivers=True),
+    Behaviour("`NaN` in a member, long", sends("nan"), size=LONG, kinds=_JSON_KINDS, delivers=True),
     Behaviour("half a surrogate pair", sends("surrogate"), kinds=_JSON_KINDS, delivers=True),
     Behaviour("empty `error`", sends("empty error"), kinds=_JSON_KINDS, delivers=True),
     Behaviour("unknown members", sends("unknown members"), kinds=_TEXT, delivers=True),

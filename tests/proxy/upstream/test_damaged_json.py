@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from codecs import BOM_UTF8
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -50,6 +51,17 @@ async def test_a_long_reply_with_a_byte_order_mark_reaches_the_client_without_it
         got = await ours.draw(**UP)
         assert (got.status, got.body[:1]) == (200, b"{")
         assert got.json["data"][0]["b64_json"] == B64
+
+
+async def test_a_long_reply_with_a_fault_before_the_image_is_written_anew() -> None:
+    long = b'"words": "' + b"x" * 200_000 + b'"'
+    for name, fault in (("NaN", b"[NaN]"), ("Infinity", b"Infinity"), ("minus", b"[1,-Infinity]")):
+        body = b'{"score": ' + fault + b', "data": [' + ENTRY + b", " + long + b"}]}"
+        async with gateway_to(replies(body)) as (ours, fake):
+            got = await ours.draw(**UP)
+            assert got.status == 200, name
+            assert orjson.loads(got.body)["data"][0]["b64_json"] == B64, name
+            assert len(fake.requests) == 1, name
 
 
 async def test_a_cut_reply_stays_an_error() -> None:
