@@ -12,10 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from adapters.errors import ImageError
 from adapters.tools.sse import BLANK_LINE
 from proxy.upstream.errors import ended_early
+from proxy.upstream.reply_limits import JsonStructure
 
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
-_OTHER_BYTES = bytes(set(range(256)) - set(b'{}[]"'))
-"""All bytes but brackets and quotes."""
 _IMAGE = re.compile(rb'"(?:b64_json|image_base64|url)"\s*:\s*"[^"\s]')
 _PREVIEW = re.compile(
     rb'[\r\n]event:[^\r\n]{0,80}partial_image[\r\n]|"type"\s*:\s*"[^"]{0,80}partial_image"'
@@ -30,11 +28,13 @@ _ERROR = re.compile(
 )
 _CARRIED = 160
 """Bytes of an event that are searched again with the next chunk: the longest pattern."""
+_MAX_HELD = 4
+"""Line ends that a blank line may have."""
 _REPORT_BYTES = 4096
 """Bytes of an event that are kept, in case it reports an error."""
 
 
-class JsonNesting:
+class JsonNesting(JsonStructure):
     """Follows the nesting of a JSON text that arrives in chunks, without parsing it.
 
     >>> text = JsonNesting()
@@ -42,13 +42,12 @@ class JsonNesting:
     [False, True, True]
     """
 
-    __slots__ = ("_after_backslash", "_depth", "_in_string", "_last")
+    __slots__ = ("_depth", "_last")
 
     def __init__(self) -> None:
+        super().__init__()
         self._depth = 0
         self._last = b""
-        self._in_string = False
-        self._after_backslash = False
 
     @property
     def is_closed(self) -> bool:
@@ -65,20 +64,9 @@ class JsonNesting:
         if not chunk:
             return
         self._last = chunk[-64:].rstrip()[-1:] or chunk.rstrip()[-1:] or self._last
-        if self._in_string and b'"' not in chunk and b"\\" not in chunk:
-            # The middle of base64.
-            self._after_backslash = False
-            return
-        if self._after_backslash:
-            chunk = b"\\" + chunk
-        if b"\\" in chunk:
-            chunk = _ESCAPE.sub(b"", chunk)
-        self._after_backslash = chunk.endswith(b"\\")
-        texts = chunk.translate(None, _OTHER_BYTES).split(b'"')
-        outside = b"".join(texts[self._in_string :: 2])
+        outside = self.outside_strings(chunk)
         opened, closed = (sum(map(outside.count, it)) for it in ((b"{", b"["), (b"}", b"]")))
         self._depth += opened - closed
-        self._in_string ^= len(texts) % 2 == 0
 
 
 class EventScan:
@@ -127,6 +115,7 @@ class EventScan:
         self._search(rest)
         if BLANK_LINE.search(self._held):
             self._end_event()
+        self._held = self._held[-_MAX_HELD:]
 
     def close(self) -> bytes:
         """End the stream; return the blank line that a last whole event lacks, if it does."""

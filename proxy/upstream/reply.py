@@ -17,7 +17,7 @@ from proxy.upstream.base64_extract import MIN_LENGTH, Base64Extractor
 from proxy.upstream.errors import ended_early, map_client_errors
 from proxy.upstream.http1 import read_arrived
 from proxy.upstream.redact import ERROR_LIMIT, redact
-from proxy.upstream.reply_limits import check_values, inflate, reply_too_large
+from proxy.upstream.reply_limits import check_values, has_too_many_values, inflate, reply_too_large
 
 _RECOGNIZED = 512
 """Bytes by which an image is recognised."""
@@ -130,14 +130,14 @@ async def read_bytes(response: ClientResponse, limit: int, head: bytes = b"") ->
 def _is_whole_without_end(response: ClientResponse, error: UpstreamFailed, body: bytes) -> bool:
     """Return whether a body whose connection was lost is a whole JSON object nevertheless.
 
-    A body in chunks lacks its last one then; a body with a length lacks bytes.
+    A body in chunks lacks its last one then; a body with a length lacks bytes. A long one, or one
+    with many values, is not tried.
     """
     if error.code != "connection_lost" or response.content_length is not None:
         return False
-    return (
-        body.rstrip().endswith(b"}")
-        and ProviderReply(response.status, body=body).json() is not None
-    )
+    if len(body) > PARSED_IN_LOOP or has_too_many_values(body):
+        return False
+    return ProviderReply(response.status, body=body).json() is not None
 
 
 async def read_plain(

@@ -22,35 +22,55 @@ _PIECE = 256 * 1024
 """Bytes that are decompressed or counted in one turn of the event loop."""
 
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
-_OTHER_BYTES = bytes(set(range(256)) - set(b'{[,"'))
-"""All bytes but those that begin a value, and quotes."""
+_OTHER_BYTES = bytes(set(range(256)) - set(b'{}[],"'))
+"""All bytes but brackets, commas and quotes."""
 _CONTAINERS = (b"{", b"[")
+_VALUE_MARKS = (b"{", b"[", b",")
 
 
-class ValueCounter:
-    """Counts the values of a JSON text that arrives in chunks, without parsing it.
+class JsonStructure:
+    """Finds the brackets and commas outside of strings in a JSON text that arrives in chunks."""
 
-    It counts the brackets and commas outside of strings: all values but the first member of each
-    object or list.
-    """
-
-    __slots__ = ("_after_backslash", "_in_string", "values")
+    __slots__ = ("_after_backslash", "_in_string")
 
     def __init__(self) -> None:
-        self.values = 0
         self._in_string = False
         self._after_backslash = False
 
-    def add(self, chunk: bytes) -> None:
-        """Count the values that begin in the next chunk."""
+    def outside_strings(self, chunk: bytes) -> bytes:
+        """Return the brackets and commas outside of strings in the next chunk."""
+        if self._in_string and b'"' not in chunk and b"\\" not in chunk:
+            # The middle of base64.
+            self._after_backslash = False
+            return b""
         if self._after_backslash:
             chunk = b"\\" + chunk
         if b"\\" in chunk:
             chunk = _ESCAPE.sub(b"", chunk)
         self._after_backslash = chunk.endswith(b"\\")
         texts = chunk.translate(None, _OTHER_BYTES).split(b'"')
-        self.values += sum(map(len, texts[self._in_string :: 2]))
+        outside = b"".join(texts[self._in_string :: 2])
         self._in_string ^= len(texts) % 2 == 0
+        return outside
+
+
+class ValueCounter(JsonStructure):
+    """Counts the values of a JSON text that arrives in chunks, without parsing it.
+
+    It counts the brackets and commas outside of strings: all values but the first member of each
+    object or list.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Count the values that begin in the next chunk."""
+        outside = self.outside_strings(chunk)
+        self.values += sum(map(outside.count, _VALUE_MARKS))
 
 
 async def check_values(body: bytes) -> None:

@@ -334,3 +334,14 @@ def test_completed_event_with_the_index_of_a_preview_is_finished() -> None:
         scan = EventScan()
         scan.feed(head + index)
         assert scan.finished == finished, head
+
+
+def test_line_ends_without_end_are_not_kept() -> None:
+    for ends in (b"\n", b"\r\n", b"\r"):
+        scan = EventScan()
+        for _ in range(100):
+            scan.feed(ends * 1000)
+            assert len(scan._held) <= 4
+        scan.feed(b'data: {"b64_json": "iVBO"}' + ends)
+        scan.feed(ends)
+        assert scan.finished == 1

@@ -7,6 +7,8 @@ import zlib
 from base64 import b64encode
 from itertools import chain
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
@@ -15,6 +17,7 @@ from aiohttp import web
 from proxy.errors import UpstreamFailed
 from proxy.observability.access_log import ACCESS_LOG
 from proxy.upstream.redact import ERROR_LIMIT
+from proxy.upstream.reply import PARSED_IN_LOOP, _is_whole_without_end
 from proxy.upstream.reply_limits import Inflater
 from tests.support.gateway import Reply, always, gateway_to
 from tests.support.raw_http import SECRET, gateway_at, wire
@@ -185,3 +188,20 @@ async def test_a_decompression_bomb_is_not_decompressed() -> None:
     async with gateway_to(encoded(gzip.compress(b"0" * 9_999_999), "gzip"), LIMITS) as (ours, _):
         got = await ours.draw(**UP)
         assert (got.status, got.error["code"]) == (502, "too_large")
+
+
+LOST = UpstreamFailed("Lost.", code="connection_lost")
+WITHOUT_END = (
+    (b'{"a": [1]}\n', None, True),
+    (b'{"a": [1]', None, False),
+    (b'{"a": [1]}', 99, False),
+    (b'{"a": [' + b"{}," * 100_001 + b"0]}", None, False),
+    (b'{"a": "' + b"A" * PARSED_IN_LOOP + b'"}', None, False),
+)
+"""Bodies whose connection was lost, the length that was declared, and whether they are whole."""
+
+
+def test_a_body_without_its_end_is_parsed_only_if_it_is_short() -> None:
+    for body, length, expected in WITHOUT_END:
+        response: Any = SimpleNamespace(content_length=length, status=200)
+        assert _is_whole_without_end(response, LOST, body) is expected, body[:20]
