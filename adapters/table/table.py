@@ -252,7 +252,7 @@ def passthrough_receipt(
     >>> str(passthrough_receipt(params, {"size"}, UnsupportedPolicy.ADAPT, "Acme", known))
     'dropped size=auto, unknown qualty, did you mean quality'
     """
-    unknown = params.keys() - known - {*suppressed} if known and params.keys() - known else ()
+    unknown = params.keys() - known - {*suppressed} if known else ()
     if params.keys().isdisjoint(suppressed) and not unknown:
         return Receipt()
     sent = {name: params[name] for name in params if name in suppressed}

@@ -14,6 +14,7 @@ from proxy.cache.keys import raw_request_digest, request_digest
 from proxy.cache.store import CACHE
 from proxy.context import ATTEMPT, BODY, PLAN
 from proxy.http.headers import no_store, prefers_async
+from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.tracing.attributes import CACHE_HIT
 from proxy.observability.tracing.hooks import add_event
 from proxy.pipeline.accounting import record_images
@@ -69,7 +70,8 @@ def _raw_digest(request: web.Request, body: bytes) -> bytes:
 
 def _response(request: web.Request, hot: HotResponse) -> web.Response:
     request[ATTEMPT] = attempt = hot.attempt
-    record_images(request, attempt, attempt.params)
+    with bookkeeping("prices"):
+        record_images(request, attempt, attempt.params)
     add_event(CACHE_HIT)
     return web.Response(body=hot.body, headers=hot.headers)
 

@@ -1,4 +1,4 @@
-"""Bookkeeping beside a response: a failure in it is logged and counted, and costs no image.
+"""Bookkeeping about a response: a failure in it is logged and counted, and costs no image.
 
 Prices, metrics, receipts, access lines, the filling of the cache, records of jobs and traces come
 after the image that was paid for.

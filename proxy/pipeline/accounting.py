@@ -9,7 +9,6 @@ from aiohttp import web
 
 from adapters.tools.image_header import ImageHeader
 from proxy.cache.entry import CachedImage
-from proxy.observability.bookkeeping import bookkeeping
 from proxy.observability.metrics.labels import model_family
 from proxy.observability.metrics.registry import METRICS
 from proxy.pipeline.image_source import ImageSource
@@ -37,11 +36,6 @@ def record_images(request: web.Request, attempt: Attempt, params: Mapping[str, A
 
     `params` are the client's. The model of an earlier target is resolved from them.
     """
-    with bookkeeping("prices"):
-        _record_images(request, attempt, params)
-
-
-def _record_images(request: web.Request, attempt: Attempt, params: Mapping[str, Any]) -> None:
     metrics, prices = request.app[METRICS], request[SNAPSHOT].settings.price_table
     for target, pixels, kept in attempt.images_out:
         adapter = target.adapter

@@ -26,7 +26,7 @@ from proxy.pipeline.accounting import pixel_count
 from proxy.pipeline.completeness import EventScan, check_events, check_json
 from proxy.pipeline.image_source import measure_base64, measured_receipt
 from proxy.pipeline.partial import requested_count
-from proxy.pipeline.response import stream_response
+from proxy.pipeline.response import EVENT_STREAM, stream_response
 from proxy.pipeline.sse import KEEPALIVE_COMMENT, with_keepalives
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.attempt import BilledImage
@@ -37,8 +37,6 @@ from proxy.upstream.redact import redact, redact_stream
 from proxy.upstream.reply import is_compressed, is_plain
 from proxy.upstream.reply_limits import inflate, reply_too_large
 from proxy.upstream.timeout import total_timeout_error
-
-_EVENT_STREAM = "text/event-stream"
 
 ReadError = Callable[[bytes], ImageError]
 """Returns the error that an event reports."""
@@ -66,8 +64,8 @@ async def relay(
         chunks = check_events(chunks, EventScan(), requested_count(attempt), read_error)
     else:
         chunks = check_json(chunks, provider.content_length)
-    if is_stream and provider.content_type != _EVENT_STREAM:
-        outcome.headers["content-type"] = _EVENT_STREAM
+    if is_stream and provider.content_type != EVENT_STREAM:
+        outcome.headers["content-type"] = EVENT_STREAM
     if is_stream or is_compressed(provider):
         _drop_body_headers(outcome.headers)
     response = web.StreamResponse(status=provider.status, headers=outcome.headers)

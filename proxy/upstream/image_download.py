@@ -145,8 +145,7 @@ def resolve_image_url(text: str, base: str) -> URL:
         parts = parts._replace(netloc=parts.netloc.encode("idna").decode())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not the URL of an image")
-    quoted = (quote(it, safe=_KEPT) for it in (parts.path, parts.query))
-    path, query = quoted
+    path, query = (quote(it, safe=_KEPT) for it in (parts.path, parts.query))
     url = f"{parts.scheme}://{parts.netloc}{path or '/'}"
     return URL(f"{url}?{query}" if query else url, encoded=True)
 

@@ -118,7 +118,7 @@ def _register_job_metrics(metrics: Metrics, sources: Sources) -> None:
     )
     metrics.counter(
         "easel_bookkeeping_failures_total",
-        "Failures beside a response, which was sent all the same, by part.",
+        "Failures of bookkeeping by part; the response was sent all the same.",
         lambda: FAILURES,
         "part",
     )
