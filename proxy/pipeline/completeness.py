@@ -13,6 +13,7 @@ from adapters.errors import ImageError
 from adapters.tools.sse import BLANK_LINE
 from proxy.upstream.errors import ended_early
 from proxy.upstream.reply_limits import JsonStructure
+from proxy.upstream.turns import next_turn
 
 _IMAGE = re.compile(rb'"(?:b64_json|image_base64|url)"\s*:\s*"[^"\s]')
 _PREVIEW = re.compile(
@@ -30,6 +31,9 @@ _CARRIED = 160
 """Bytes of an event that are searched again with the next chunk: the longest pattern."""
 _MAX_HELD = 4
 """Line ends that a blank line may have."""
+_LINES_PER_TURN = 50
+_STEP = 1024
+"""Bytes of a chunk with more lines than that which are searched in one turn of the event loop."""
 _REPORT_BYTES = 4096
 """Bytes of an event that are kept, in case it reports an error."""
 
@@ -175,6 +179,16 @@ async def check_json(
         raise ended_early()
 
 
+async def _scan(scan: EventScan, chunk: bytes) -> None:
+    """Search a chunk of events, in steps if it has many lines."""
+    if chunk.count(b"\n") + chunk.count(b"\r") <= _LINES_PER_TURN:
+        scan.feed(chunk)
+        return
+    for at in range(0, len(chunk), _STEP):
+        await next_turn()
+        scan.feed(chunk[at : at + _STEP])
+
+
 async def check_events(
     chunks: AsyncIterator[bytes],
     scan: EventScan,
@@ -188,7 +202,7 @@ async def check_events(
     """
     try:
         async for chunk in chunks:
-            scan.feed(chunk)
+            await _scan(scan, chunk)
             yield chunk
             del chunk
     except ImageError:

@@ -30,6 +30,7 @@ from proxy.routing.plan import Target
 from proxy.upstream.client import ProviderClient
 from proxy.upstream.image_download import Download
 from proxy.upstream.temp_file import FileImage
+from proxy.upstream.turns import next_turn
 
 _CHUNK = 96 * 1024
 """Bytes encoded at once: a multiple of 3, and less than a millisecond of work."""
@@ -78,6 +79,8 @@ class ImageSource(msgspec.Struct, frozen=True):
         async for chunk in self.iter_bytes():
             whole = left + chunk
             even = len(whole) // 3 * 3
+            if even > _CHUNK // 2:
+                await next_turn()
             for part in _slices(memoryview(whole)[:even]):
                 yield pybase64.b64encode(part)
             left = whole[even:]

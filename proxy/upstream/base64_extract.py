@@ -23,6 +23,7 @@ import pybase64
 
 from adapters.contract import Answer, Image
 from proxy.upstream.temp_file import FileImage, ImageTempFile, SharedTempFile, TempFiles
+from proxy.upstream.turns import next_turn
 
 MIN_LENGTH = 64 * 1024
 """Strings shorter than this many characters stay in the skeleton."""
@@ -142,6 +143,7 @@ class _Extraction:
         text = bytes(self.pending)
         if not last:
             text = text[: len(text) // 4 * 4]
+            await next_turn()
         data = pybase64.b64decode(text, validate=True)
         is_end = text.endswith(b"=")
         if (text and self._has_padding) or (

@@ -6,13 +6,13 @@ thirty. So both are counted from the first byte, before anything is built.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from proxy.errors import UpstreamFailed
+from proxy.upstream.turns import next_turn
 
 MAX_VALUES = 100_000
 """Most values (objects, lists and their members) of one reply or event in JSON."""
@@ -83,7 +83,7 @@ async def check_values(body: bytes) -> None:
     for values in _count_stepwise(body):
         if values > MAX_VALUES:
             raise too_many_values()
-        await asyncio.sleep(0)
+        await next_turn()
 
 
 def has_too_many_values(body: bytes) -> bool:
@@ -149,7 +149,7 @@ async def _inflate(
             if limit < 0:
                 raise reply_too_large()
             yield piece
-            await asyncio.sleep(0)
+            await next_turn()
     inflater.finish()
 
 

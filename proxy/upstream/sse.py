@@ -14,8 +14,9 @@ from proxy.upstream.errors import ended_early
 from proxy.upstream.redact import redact
 from proxy.upstream.reply import PARSED_IN_LOOP, read_plain
 from proxy.upstream.reply_limits import check_values
+from proxy.upstream.turns import next_turn
 
-_EVENTS_PER_TURN = 100
+_EVENTS_PER_TURN = 20
 """Events that are parsed in one turn of the event loop."""
 
 
@@ -57,6 +58,6 @@ async def _read_events(response: ClientResponse, limit: int, head: bytes) -> Asy
         for number, event in enumerate(events.feed(chunk), 1):
             yield event
             if number % _EVENTS_PER_TURN == 0:
-                await asyncio.sleep(0)
+                await next_turn()
     for event in events.flush():
         yield event
