@@ -70,7 +70,7 @@ async def deliver(request: web.Request, job: Job, keepalive: float = 0) -> web.S
     With `keepalive`, a response that has not started after that many seconds is begun as a 200 and
     kept open with filler. A failure after that can only be reported in its body.
     """
-    with job.subscribe(partial(_is_connected, request)):
+    with job.subscribe(partial(is_connected, request)):
         is_early = await _must_begin_early(request, job, keepalive)
         if not (is_early or job.recording.ended):
             # A response that is written at once has ended in the next turn: send it in one write.
@@ -225,14 +225,14 @@ def _record_error_event(request: web.Request, job: Job) -> None:
         request[ERROR_CODE], request[METRIC_OUTCOME] = log_code(failure), error_outcome(failure)
 
 
-def _is_connected(request: web.Request) -> bool:
+def is_connected(request: web.Request) -> bool:
     """Whether the client of a request is still connected."""
-    return request.transport is not None
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def _mark_failure_reported(request: web.Request, job: Job) -> None:
     """Record that a failure is reported, if the client is still connected."""
-    job.failure_reported = job.failure_reported or _is_connected(request)
+    job.failure_reported = job.failure_reported or is_connected(request)
 
 
 def _still_working_error(job: Job, seconds: float) -> GatewayError:

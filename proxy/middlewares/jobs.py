@@ -15,7 +15,14 @@ from proxy.context import ATTEMPT, BODY_RESERVATION, CALLER, ERROR_CODE, JOIN_ST
 from proxy.http.body_limits import BodyReservation
 from proxy.http.headers import no_store, prefers_async, read_idempotency_key
 from proxy.jobs.capture import capture_request, capture_response
-from proxy.jobs.delivery import EVENT_STREAM_TYPE, JSON_TYPE, accepted_response, deliver
+from proxy.jobs.delivery import (
+    CLIENT_GONE,
+    EVENT_STREAM_TYPE,
+    JSON_TYPE,
+    accepted_response,
+    deliver,
+    is_connected,
+)
 from proxy.jobs.job import JobKey, no_progress
 from proxy.jobs.keys import JOB, JOB_CLUSTER, JOBS
 from proxy.jobs.recording import Recording
@@ -23,6 +30,9 @@ from proxy.observability.tracing.attributes import JOB_JOINED
 from proxy.observability.tracing.hooks import add_event, job_span
 from proxy.reload.snapshot import SNAPSHOT
 from proxy.routing.plan import Plan
+
+_CLIENT_CLOSED_REQUEST = 499
+"""The status that is logged for a client that has left; nobody receives it."""
 
 
 @web.middleware
@@ -42,6 +52,10 @@ async def jobs(request: web.Request, handler: Handler) -> web.StreamResponse:
     ):
         # This job may serve another client of the caller: look in the cluster for this client's.
         other = await cluster.claim_abandoned(key)
+    if (job is None or other) and not is_connected(request):
+        # A stalled process may read a request after its retry: both would be paid.
+        request[ERROR_CODE] = CLIENT_GONE
+        return web.Response(status=_CLIENT_CLOSED_REQUEST)
     if job is None or other:
         job = store.start(
             key, lambda recording: _run_or_follow(request, recording, handler, other, reservation)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
+from yarl import URL
 
 from proxy.jobs.keys import JOBS
-from tests.support.gateway import gateway_to
+from tests.support.gateway import KEY, PATH, gateway_to
 from tests.support.queue_provider import CANCELS, left, queue, until
 
 AGAIN = {"virtual_key": "up", "x_stainless_retry_count": "1"}
@@ -68,3 +70,28 @@ async def test_a_retry_with_another_credential_is_another_job(name: str) -> None
             headers = {name.replace("-", "_"): value, "x_stainless_retry_count": "1"}
             assert (await ours.draw(**own, **headers)).status == 200
         assert len(fake.requests) == 2
+
+
+async def test_a_request_whose_client_has_left_before_it_was_read_is_not_ordered() -> None:
+    for more in ("", "prefer: respond-async\r\n", "idempotency-key: mine\r\n"):
+        async with gateway_to() as (ours, fake):
+            url = URL(ours.url)
+            with socket.create_connection((url.host, url.port)) as client:
+                client.sendall(request_for("second", more))
+            # Both the request and its end are there before the gateway reads either.
+            for _ in range(3):
+                async with ours.session.get(ours.url + "/healthz") as got:
+                    assert got.status == 200
+            assert not ours.app[JOBS].all(), more
+            assert (await ours.draw("second", **AGAIN)).status == 200
+            assert len(fake.requests) == 1, more
+
+
+def request_for(prompt: str, more: str) -> bytes:
+    """Return the bytes of a request."""
+    body = f'{{"prompt":"{prompt}"}}'
+    named = f"x-portkey-api-key: {KEY}\r\nx-portkey-virtual-key: up\r\n{more}"
+    return (
+        f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\n{named}content-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n{body}"
+    ).encode()
