@@ -15,7 +15,8 @@ What is promised:
     4. of running jobs with clients, the part that all of them have read: no retry can join then
 
 - Within each step, first go the jobs of callers that hold more than their share: an equal part of
-  what is held, for each caller that holds anything. A flood ends at its own caller's share.
+  what is held, for each caller that holds anything. A flood ends at its own caller's share. When
+  memory is full and the disk is not, only their delivered results are evicted.
 - If that is not enough, the writer waits until its own readers have read.
 - A job takes `BYTES_PER_JOB` of memory whatever its response, and what its headers, its failure,
   its key and the slots of its chunks need. If all jobs together need more than half of the memory
@@ -224,7 +225,9 @@ class RecordingBudget:
         Returns whether any was evicted.
         """
         before = self.bytes_in_memory
-        for it in self._largest_callers_first(self._delivered):
+        # While the disk takes what one caller holds, another's loses nothing for it.
+        can_spill = self.free_disk_bytes > self._memory_limit // _FREED_PART
+        for it in self._largest_callers_first(self._delivered, only_above=can_spill):
             if self.bytes_in_memory <= self._low_water_mark:
                 break
             if it.recording.bytes_in_memory and it.recording.ended and not it.has_connected_client:
@@ -279,12 +282,19 @@ class RecordingBudget:
             if it.recording.ended and not (it.has_connected_client or id(it) in self._delivered):
                 yield it
 
-    def _largest_callers_first(self, jobs: dict[int, Evictable]) -> Iterator[Evictable]:
-        """Yield jobs that are present at their turn, first those of callers above their share."""
+    def _largest_callers_first(
+        self, jobs: dict[int, Evictable], *, only_above: bool = False
+    ) -> Iterator[Evictable]:
+        """Yield jobs that are present at their turn, first those of callers above their share.
+
+        With `only_above` the jobs of the others are left out, unless no caller is above its share.
+        """
         above = self._callers_above_share()
         callers = self._callers
         if above:
             yield from _iter_present({k: it for k, it in jobs.items() if callers[k] in above}, jobs)
+            if only_above:
+                return
         yield from _iter_present({k: it for k, it in jobs.items() if callers[k] not in above}, jobs)
 
     def _callers_above_share(self) -> set[str]:

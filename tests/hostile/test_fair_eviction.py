@@ -70,3 +70,22 @@ async def test_a_caller_alone_has_all_of_it_oldest_first(tmp_path: Path) -> None
     stored = [await run(jobs, "one", MB // 4) for _ in range(8)]
     assert [jobs.has(it.id) for it in stored] == [False] * 4 + [True] * 4
     await jobs.close()
+
+
+@pytest.mark.parametrize("disk", [16 * MB, 4 * MB])
+async def test_a_flood_that_fits_on_disk_evicts_no_delivered_result_of_another(
+    tmp_path: Path, disk: int
+) -> None:
+    jobs = job_store(tmp_path, disk=disk)
+    small = [await run(jobs, "one", 1000) for _ in range(3)]
+    for it in small:
+        it.deliveries = 1
+        jobs._budget.mark_delivered(it)
+    for number in range(16):
+        flood = await run(jobs, "two", MB // 4)
+        if number % 2:
+            flood.deliveries = 1
+            jobs._budget.mark_delivered(flood)
+    assert all(jobs.has(it.id) for it in small)
+    assert jobs.bytes_in_memory <= MB
+    await jobs.close()
