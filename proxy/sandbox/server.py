@@ -24,6 +24,8 @@ from proxy.sandbox.response import Chunks, error_body, json_body, sse_event
 RENDER_POOL = web.AppKey("painters", RenderPool)
 
 SECRET_HEADER = "easel-process-secret"  # noqa: S105 - a header's name
+CALLER_HEADER = "easel-process-caller"
+"""Whose request it is, in any form that tells callers apart."""
 _MAX_BODY = 32 << 20
 _CHUNK = 256 << 10
 _CLOSING_SECONDS = 0.2
@@ -40,6 +42,10 @@ class SandboxServer:
         self.headers = {SECRET_HEADER: secrets.token_hex(32)}
         self._lock = asyncio.Lock()
         self._runner: web.AppRunner | None = None
+
+    def headers_for(self, caller: str) -> dict[str, str]:
+        """Return the headers of a request for a caller."""
+        return {**self.headers, CALLER_HEADER: f"{hash(caller):x}"}
 
     async def start(self) -> str:
         """Start the server unless it runs; return its base URL, `http://127.0.0.1:PORT/v1`."""
@@ -93,12 +99,16 @@ async def generations(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(parsed.faults.latency_ms / 1000)
         if failure := parsed.faults.error():
             raise failure
-        with request.app[RENDER_POOL].reserve(parsed):
+        with request.app[RENDER_POOL].reserve(parsed, _caller(request)):
             if parsed.stream:
                 return await _send_stream(request, parsed)
             return await _send_json(request, parsed)
     except ImageError as error:
         return _error_response(error)
+
+
+def _caller(request: web.Request) -> str:
+    return request.headers.get(CALLER_HEADER, "")
 
 
 def _error_response(error: ImageError) -> web.Response:
@@ -111,7 +121,7 @@ def _error_response(error: ImageError) -> web.Response:
 
 
 async def _send_json(request: web.Request, parsed: SandboxRequest) -> web.StreamResponse:
-    chunks = json_body(parsed, await request.app[RENDER_POOL].images(parsed))
+    chunks = json_body(parsed, await request.app[RENDER_POOL].images(parsed, _caller(request)))
     response = web.StreamResponse(headers={"content-type": "application/json"})
     response.content_length = sum(map(len, chunks))
     return await _send(request, response, _iterate(chunks), parsed.faults.cut_after)
@@ -120,13 +130,15 @@ async def _send_json(request: web.Request, parsed: SandboxRequest) -> web.Stream
 async def _send_stream(request: web.Request, parsed: SandboxRequest) -> web.StreamResponse:
     headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
     response = web.StreamResponse(headers=headers)
-    chunks = _events(request.app[RENDER_POOL], parsed)
+    chunks = _events(request.app[RENDER_POOL], parsed, _caller(request))
     return await _send(request, response, chunks, parsed.faults.cut_after)
 
 
-async def _events(pool: RenderPool, parsed: SandboxRequest) -> AsyncGenerator[bytes, None]:
+async def _events(
+    pool: RenderPool, parsed: SandboxRequest, caller: str
+) -> AsyncGenerator[bytes, None]:
     for index in range(parsed.n):
-        stages = await pool.stages(parsed, index)
+        stages = await pool.stages(parsed, index, caller)
         for stage in range(len(stages)):
             text, stages[stage] = stages[stage], b""
             for chunk in sse_event(parsed, stage, text):

@@ -39,6 +39,7 @@ from proxy.upstream.connector import Connectors
 from proxy.upstream.errors import ended_early
 from proxy.upstream.exchange import send
 from proxy.upstream.image_download import Download, download
+from proxy.upstream.name_lookup import LOOKUP_CALLER
 from proxy.upstream.redact import redact_text
 from proxy.upstream.reply import check_whole, is_compressed, read_head, read_reply
 from proxy.upstream.reply_excerpt import log_if_no_image
@@ -177,7 +178,8 @@ class ProviderClient:
             from proxy.sandbox.server import SandboxServer  # noqa: PLC0415 - most gateways never use it
 
             self._sandboxes.append(SandboxServer())
-        base_url, headers = await self._sandboxes[0].start(), self._sandboxes[0].headers
+        base_url = await self._sandboxes[0].start()
+        headers = self._sandboxes[0].headers_for(LOOKUP_CALLER.get())
         return msgspec.structs.replace(
             target,
             base_url=base_url,
