@@ -473,6 +473,20 @@ MUTATIONS = (
         "False",
     ),
     Mutation(
+        "one caller leaves pixels to others",
+        "proxy/sandbox/render.py",
+        "RenderPool.reserve",
+        "own and own + pixels > most",
+        "False",
+    ),
+    Mutation(
+        "one caller leaves a thread to others",
+        "proxy/sandbox/render.py",
+        "RenderPool.__init__",
+        "threads - 1",
+        "threads",
+    ),
+    Mutation(
         "the sandbox's port serves the gateway's process only",
         "proxy/sandbox/server.py",
         "sandbox_app.check_secret",
@@ -554,6 +568,13 @@ MUTATIONS = (
         "proxy/jobs/budget.py",
         "RecordingBudget._callers_above_share",
         "size > share",
+        "False",
+    ),
+    Mutation(
+        "a flood that fits on disk evicts no delivered result of another caller",
+        "proxy/jobs/budget.py",
+        "RecordingBudget._evict_delivered",
+        "self.free_disk_bytes > self._memory_limit // _FREED_PART",
         "False",
     ),
     Mutation(
@@ -830,6 +851,13 @@ MUTATIONS = (
         "{name: value for name, value in forwarded.items()}",
     ),
     Mutation(
+        "a request whose client has left before it was read is not ordered",
+        "proxy/middlewares/jobs.py",
+        "jobs",
+        "not is_connected(request)",
+        "False",
+    ),
+    Mutation(
         "an abandoned job is cancelled at the provider, if the operator wants that",
         "proxy/upstream/client.py",
         "Conversation._close",
@@ -905,6 +933,20 @@ MUTATIONS = (
         "check_values",
         "values > MAX_VALUES",
         "False",
+    ),
+    Mutation(
+        "long work on replies takes turns, one short step of all in each turn of the event loop",
+        "proxy/upstream/turns.py",
+        "next_turn",
+        "lock is None",
+        "True",
+    ),
+    Mutation(
+        "events are searched in short steps",
+        "proxy/pipeline/completeness.py",
+        "_scan",
+        "chunk.count(b'\\n') + chunk.count(b'\\r') <= _LINES_PER_TURN",
+        "True",
     ),
     Mutation(
         "JSON with a fault is repaired in a bounded number of steps",
